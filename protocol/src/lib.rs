@@ -1,0 +1,31 @@
+//! The words every part of Steelyard shares, and what a provider's machine speaks.
+//!
+//! Pure values: no network, no disk, no async. A value that exists is valid, because constructors
+//! parse. Everything here is cheap to build on a provider's machine.
+
+pub mod env;
+pub mod event;
+pub mod header;
+pub mod id;
+pub mod load;
+pub mod money;
+pub mod offer;
+pub mod price;
+pub mod receipt;
+pub mod session;
+#[cfg(feature = "sqlx")]
+mod sql;
+pub mod time;
+pub mod unit;
+pub mod version;
+pub mod wallet;
+
+pub use env::Env;
+pub use id::{
+    AttemptId, BootId, ChallengeId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
+    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, TransferId,
+};
+pub use money::{NanoUsd, SignedNanoUsd};
+pub use price::{Price, Prices, Units};
+pub use time::Timestamp;
+pub use unit::TokenCount;

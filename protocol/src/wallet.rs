@@ -1,0 +1,189 @@
+//! Proof that somebody holds a wallet: EIP-191 personal messages over secp256k1.
+
+use std::fmt;
+use std::str::FromStr;
+
+use k256::ecdsa::{RecoveryId, Signature, SigningKey, VerifyingKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha3::{Digest, Keccak256};
+
+/// A 20-byte EVM address. Prints in EIP-55 mixed case; parses any case, but a mixed-case text must check out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address([u8; 20]);
+
+/// What can be wrong with an address, key or signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WalletError {
+    /// Not `0x` and 40 hex digits.
+    #[error("an address is 0x and 40 hex digits")]
+    Address,
+    /// Mixed case that does not match EIP-55.
+    #[error("the address's checksum is wrong: a digit was mistyped")]
+    Checksum,
+    /// Not 32 bytes of a valid secret.
+    #[error("a wallet key is 64 hex digits of a valid secp256k1 secret")]
+    Key,
+    /// Not a 65-byte signature that recovers to a key.
+    #[error("a signature is 0x and 130 hex digits made by personal_sign")]
+    Signature,
+}
+
+impl Address {
+    /// The raw bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+
+    fn of(key: &VerifyingKey) -> Self {
+        let point = key.to_sec1_point(false);
+        let digest = Keccak256::digest(&point.as_bytes()[1..]);
+        let mut address = [0; 20];
+        address.copy_from_slice(&digest[12..]);
+        Self(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lower = hex::encode(self.0);
+        let digest = Keccak256::digest(lower.as_bytes());
+        f.write_str("0x")?;
+        for (i, c) in lower.chars().enumerate() {
+            let nibble = (digest[i / 2] >> (if i % 2 == 0 { 4 } else { 0 })) & 0xf;
+            write!(f, "{}", if nibble >= 8 { c.to_ascii_uppercase() } else { c })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Address {
+    type Err = WalletError;
+
+    fn from_str(text: &str) -> Result<Self, WalletError> {
+        let digits = text.strip_prefix("0x").ok_or(WalletError::Address)?;
+        let mut bytes = [0; 20];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| WalletError::Address)?;
+        let address = Self(bytes);
+        let mixed = digits.bytes().any(|b| b.is_ascii_lowercase()) && digits.bytes().any(|b| b.is_ascii_uppercase());
+        if mixed && address.to_string() != text { Err(WalletError::Checksum) } else { Ok(address) }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A wallet's secret, for `steelyard-node register` and tests. Not printed by Debug.
+pub struct Wallet(SigningKey);
+
+impl Wallet {
+    /// From 32 secret bytes.
+    ///
+    /// # Errors
+    /// [`WalletError::Key`] when they are not a valid secret (zero, or past the curve's order).
+    pub fn from_bytes(secret: &[u8; 32]) -> Result<Self, WalletError> {
+        SigningKey::from_slice(secret).map(Self).map_err(|_| WalletError::Key)
+    }
+
+    /// From hex digits, with or without `0x`.
+    ///
+    /// # Errors
+    /// [`WalletError::Key`].
+    pub fn from_hex(text: &str) -> Result<Self, WalletError> {
+        let mut secret = [0; 32];
+        let digits = text.trim().trim_start_matches("0x");
+        hex::decode_to_slice(digits, &mut secret).map_err(|_| WalletError::Key)?;
+        Self::from_bytes(&secret)
+    }
+
+    /// Where payments to this wallet go.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::of(self.0.verifying_key())
+    }
+
+    /// Signs `message` as `personal_sign` does; `0x` and 130 hex digits.
+    #[must_use]
+    pub fn sign(&self, message: &str) -> String {
+        let (signature, recovery) = self.0.sign_prehash_recoverable(&digest(message));
+        format!("0x{}{:02x}", hex::encode(signature.to_bytes()), 27 + recovery.to_byte())
+    }
+}
+
+impl fmt::Debug for Wallet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wallet({})", self.address())
+    }
+}
+
+/// Whose signature over `message` this is.
+///
+/// # Errors
+/// [`WalletError::Signature`] when it is malformed, has a high `s`, or recovers to no key.
+pub fn recover(message: &str, signature: &str) -> Result<Address, WalletError> {
+    let mut bytes = [0; 65];
+    let digits = signature.trim().strip_prefix("0x").ok_or(WalletError::Signature)?;
+    hex::decode_to_slice(digits, &mut bytes).map_err(|_| WalletError::Signature)?;
+    // Wallets write 27 or 28; some libraries write 0 or 1.
+    let parity = if bytes[64] >= 27 { bytes[64] - 27 } else { bytes[64] };
+    let recovery = RecoveryId::from_byte(parity).filter(|id| !id.is_x_reduced()).ok_or(WalletError::Signature)?;
+    let signature = Signature::from_slice(&bytes[..64]).map_err(|_| WalletError::Signature)?;
+    // A signature and its mirror image would be two spellings of one proof.
+    if signature.normalize_s() != signature {
+        return Err(WalletError::Signature);
+    }
+    let key = VerifyingKey::recover_from_prehash(&digest(message), &signature, recovery)
+        .map_err(|_| WalletError::Signature)?;
+    Ok(Address::of(&key))
+}
+
+/// The digest that EIP-191 version 0x45 signs.
+fn digest(message: &str) -> [u8; 32] {
+    let mut hasher = Keccak256::new();
+    hasher.update(b"\x19Ethereum Signed Message:\n");
+    hasher.update(message.len().to_string().as_bytes());
+    hasher.update(message.as_bytes());
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    // The first account of the well-known development mnemonic "test test … junk".
+    const SECRET: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    const ADDRESS: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+
+    #[test]
+    fn an_address_follows_from_its_key_with_its_checksum() {
+        assert_eq!(Wallet::from_hex(SECRET).unwrap().address().to_string(), ADDRESS);
+        assert_eq!(ADDRESS.to_lowercase().parse::<Address>().unwrap().to_string(), ADDRESS);
+        assert_eq!(ADDRESS.replace('F', "f").parse::<Address>(), Err(WalletError::Checksum));
+    }
+
+    #[test]
+    fn a_signature_proves_its_signer_and_nothing_else() {
+        let wallet = Wallet::from_hex(SECRET).unwrap();
+        let signature = wallet.sign("join");
+        assert_eq!(recover("join", &signature).unwrap(), wallet.address());
+        assert_ne!(recover("leave", &signature).ok(), Some(wallet.address()));
+        assert_eq!(recover("join", "0x00"), Err(WalletError::Signature));
+    }
+}
