@@ -214,7 +214,8 @@ impl Prices {
     }
 
     /// Trillionths of a dollar. At most 6 × 2^32 × 2^63 < 2^98: 128 bits can't overflow.
-    fn pico(&self, units: &Units) -> i128 {
+    #[must_use]
+    pub fn pico(&self, units: &Units) -> i128 {
         let line = |price: Price, count: u32| i128::from(price.0) * i128::from(count);
         line(self.prompt, units.prompt)
             + line(self.cached_prompt.unwrap_or(self.prompt), units.cached_prompt)

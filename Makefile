@@ -1,0 +1,89 @@
+# Everything a day needs. `make` lists it.
+# Each target sets up what it needs first; a set-up that is already there costs a few hundredths of a second.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # cargo uses every core already, and a second one would only wait for its lock
+
+# Options handed to the program behind a target: make demo ARGS=--once
+ARGS ?=
+
+# Queries are checked against the committed .sqlx, so a build needs no database. While writing queries,
+# SQLX_OFFLINE=false with DATABASE_URL set checks them live; `make regen` then brings .sqlx up to date.
+export SQLX_OFFLINE ?= true
+
+OPENAPI := openapi/openapi.json
+# Built by the tests with the tests' features: running it through `cargo run` would build the tree again.
+STEELYARD := target/debug/steelyard
+
+# No engine is set up when the arguments say that none will be asked.
+spaced := $(subst =, ,$(ARGS))
+engine_setup := $(if $(findstring --engine simulated,$(spaced))$(findstring --engine none,$(spaced)),true,scripts/engine/setup.sh)
+
+.PHONY: help
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## Run everything on this machine: one real answer and its bill (ARGS=--once, ARGS="--engine simulated")
+	@engine=$$($(engine_setup)); \
+	cargo build --release -p api -p node; \
+	if [ -n "$$engine" ]; then export STEELYARD_ENGINE_DIR="$$engine"; fi; \
+	exec target/release/steelyard demo $(ARGS)
+
+.PHONY: test
+test: test-rust test-python ## Run every test: units, properties, Postgres, the real engine, the openai package
+
+.PHONY: test-rust
+test-rust: setup ## The Rust tests alone (ARGS are handed to the runner)
+	@engine=$$(scripts/engine/setup.sh); \
+	export STEELYARD_TEST_ENGINE_DIR="$$engine" STEELYARD_TEST_GGUF="$$(ls "$$engine"/*.gguf)"; \
+	if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --workspace $(ARGS); \
+	  cargo test --workspace --doc --quiet; \
+	else \
+	  cargo test --workspace $(ARGS); \
+	fi
+
+.PHONY: test-python
+test-python: $(STEELYARD) ## The unmodified openai package against a broker with the real engine
+	@engine=$$(scripts/engine/setup.sh); \
+	STEELYARD_ENGINE_DIR="$$engine" STEELYARD_BIN=$(STEELYARD) scripts/client/run.sh
+
+.PHONY: check
+check: setup-build ## Formatting and lints, as strict as CI
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: regen
+regen: ## Rewrite generated files: query cache, OpenAPI document, index of error pages
+	scripts/regen-sqlx.sh
+	$(MAKE) --no-print-directory $(STEELYARD)
+	$(STEELYARD) openapi --out $(OPENAPI)
+	scripts/error-index.sh
+
+.PHONY: regen-check
+regen-check: $(STEELYARD) ## Fail when a generated file is stale
+	scripts/regen-sqlx.sh --check
+	@fresh=$$(mktemp); trap 'rm -f "$$fresh"' EXIT; \
+	$(STEELYARD) openapi --out "$$fresh"; \
+	diff -u $(OPENAPI) "$$fresh" || { echo "error: $(OPENAPI) is stale; run: make regen" >&2; exit 1; }
+	scripts/error-index.sh --check
+
+.PHONY: load
+load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed to scripts/load.sh)
+	scripts/load.sh $(ARGS)
+
+.PHONY: setup
+setup: setup-build ## Install what is missing: compiler, PostgreSQL
+	@scripts/setup-postgres.sh >/dev/null
+
+.PHONY: setup-build
+setup-build:
+	@scripts/setup-build.sh
+
+# Always asks cargo, which knows better than file times whether there is anything to do.
+.PHONY: $(STEELYARD)
+$(STEELYARD): setup
+	@cargo test --workspace --no-run --quiet

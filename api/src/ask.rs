@@ -1,0 +1,126 @@
+//! From what a request says to what the scheduler asks of an offer.
+
+use std::sync::Arc;
+
+use protocol::offer::{Quantization, TrustLevel};
+use protocol::{OrganizationId, Price};
+use scheduler::ask::{MaxPrice, Modalities, Preferred, ProviderRef, Suffix};
+use scheduler::{Ask, Needs, Preferences, ServiceTier, Sort};
+
+use crate::envelope::{self, DataCollection, Envelope, Format, ProviderPrefs, SortBy, Trust};
+use crate::error::ApiError;
+
+/// Output tokens expected of a request nobody has seen the like of.
+const EXPECTED_OUTPUT: u32 = 256;
+
+/// What `request` needs, for `organization`, with a prompt of `prompt_tokens`.
+///
+/// # Errors
+/// [`ApiError`] when a routing field names a value that does not exist: a demand that silently
+/// means nothing would be none.
+pub fn of(request: &Envelope<'_>, organization: OrganizationId, prompt_tokens: u32) -> Result<Ask, ApiError> {
+    let mut ask = Ask {
+        model: Arc::from(request.model.as_ref()),
+        organization,
+        prompt_tokens,
+        expected_output: EXPECTED_OUTPUT.saturating_mul(request.n),
+        max_output: request.max_tokens.map(|most| most.saturating_mul(request.n)),
+        needs: needs(request),
+        provider: preferences(&request.provider)?,
+        tier: tier(request.service_tier.as_deref()),
+        ..Ask::new(request.model.as_ref(), organization, prompt_tokens)
+    };
+    if let Some(suffix) = request.suffix {
+        ask.apply_suffix(match suffix {
+            envelope::Suffix::Free => Suffix::Free,
+            envelope::Suffix::Floor => Suffix::Floor,
+            envelope::Suffix::Nitro => Suffix::Nitro,
+        });
+    }
+    Ok(ask)
+}
+
+fn needs(request: &Envelope<'_>) -> Needs {
+    let inputs = [
+        (request.inputs.image, Modalities::IMAGE),
+        (request.inputs.audio, Modalities::AUDIO),
+        (request.inputs.file, Modalities::FILE),
+    ];
+    let input = inputs.into_iter().filter(|(used, _)| *used).fold(Modalities::TEXT, |set, (_, kind)| set.with(kind));
+    Needs {
+        tools: request.has_tools,
+        schema: request.format != Format::Text,
+        input,
+        output: Modalities::TEXT,
+        parameters: request.parameters.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn tier(name: Option<&str>) -> ServiceTier {
+    match name {
+        Some("flex") => ServiceTier::Flex,
+        Some("priority" | "fast") => ServiceTier::Priority,
+        _ => ServiceTier::Default,
+    }
+}
+
+fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
+    let list = |refs: &[envelope::ProviderRef]| refs.iter().map(provider_ref).collect::<Vec<_>>();
+    Ok(Preferences {
+        order: list(&wishes.order),
+        only: (!wishes.only.is_empty()).then(|| list(&wishes.only)),
+        ignore: list(&wishes.ignore),
+        permitted: None,
+        allow_fallbacks: wishes.allow_fallbacks,
+        require_parameters: wishes.require_parameters,
+        deny_training: wishes.data_collection == Some(DataCollection::Deny),
+        zdr: wishes.zdr,
+        quantizations: quantizations(&wishes.quantizations)?,
+        sort: wishes.sort.map(|sort| match sort.by {
+            SortBy::Price => Sort::Price,
+            SortBy::Throughput => Sort::Throughput,
+            SortBy::Latency => Sort::Latency,
+        }),
+        max_price: MaxPrice {
+            prompt: wishes.max_price.prompt.and_then(Price::from_pico),
+            completion: wishes.max_price.completion.and_then(Price::from_pico),
+            request: wishes.max_price.request.and_then(Price::from_pico),
+        },
+        regions: wishes.regions.clone(),
+        trust: wishes.trust.map_or(TrustLevel::Declared, trust),
+        preferred_max_latency: wishes.preferred_max_latency.and_then(preferred),
+        preferred_min_throughput: wishes.preferred_min_throughput.and_then(preferred),
+    })
+}
+
+fn provider_ref(provider: &envelope::ProviderRef) -> ProviderRef {
+    match &provider.region {
+        Some(region) => ProviderRef::new(&format!("{}/{region}", provider.slug)),
+        None => ProviderRef::new(&provider.slug),
+    }
+}
+
+fn quantizations(names: &[String]) -> Result<Vec<Quantization>, ApiError> {
+    let parse = |(at, name): (usize, &String)| {
+        serde_json::from_value::<Quantization>(serde_json::Value::String(name.clone())).map_err(|_| {
+            let param = format!("provider.quantizations[{at}]");
+            ApiError::invalid(param.as_str(), format!("{name:?} is not a quantization; use int4, int8, fp8, fp16, bf16, …"))
+        })
+    };
+    names.iter().enumerate().map(parse).collect()
+}
+
+fn trust(level: Trust) -> TrustLevel {
+    match level {
+        Trust::Declared => TrustLevel::Declared,
+        Trust::Measured => TrustLevel::Measured,
+        Trust::Audited => TrustLevel::Audited,
+        Trust::Attested => TrustLevel::Attested,
+    }
+}
+
+/// The strictest percentile that was named: who meets it meets the others of an ordinary offer.
+fn preferred(wish: envelope::Preference) -> Option<Preferred> {
+    let named = [(wish.p99, 0.99), (wish.p90, 0.9), (wish.p75, 0.75), (wish.p50, 0.5)];
+    named.into_iter().find_map(|(value, quantile)| value.map(|value| Preferred { value, quantile }))
+}

@@ -1,0 +1,142 @@
+//! One file per subcommand.
+
+pub mod admin;
+mod demo;
+mod openapi;
+pub mod reconcile;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use protocol::Env;
+use sqlx::PgPool;
+
+use crate::config::Config;
+
+/// A centralized API over a decentralized supply of GPUs.
+///
+/// `steelyard demo` runs everything on this machine and answers one request. `steelyard serve` is the broker.
+/// Settings come from --config, then from STEELYARD_… variables (STEELYARD_SERVER__LISTEN sets server.listen).
+#[derive(Debug, Parser)]
+#[command(name = "steelyard", version, propagate_version = true)]
+pub struct Args {
+    /// A TOML file of settings; every key has a default.
+    #[arg(long, global = true, env = "STEELYARD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker: gateway, provider API and workers.
+    Serve(serve::Args),
+    /// Run everything on this machine: Postgres, broker, one node with a real engine, one streamed answer and its bill.
+    Demo(demo::Args),
+    /// Manage organizations, keys, credit, models, prices and providers.
+    Admin(admin::Args),
+    /// Check that the books add up. Exits 1 when they don't.
+    Reconcile(reconcile::Args),
+    /// Bring the database's schema up to date and exit.
+    Migrate,
+    /// Print the OpenAPI document.
+    Openapi(openapi::Args),
+}
+
+/// Why a command ended without doing its work. The message names the fix where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings can't be used.
+    #[error("{0}")]
+    Config(#[from] platform::config::Error),
+    /// The schema.
+    #[error("the schema could not be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Logs, traces or metrics can't be set up.
+    #[error("telemetry: {0}")]
+    Telemetry(#[from] platform::telemetry::Error),
+    /// The catalogue of models can't be loaded.
+    #[error("{0}")]
+    Catalogue(#[from] crate::catalogue::CatalogueError),
+    /// Postgres itself can't be run.
+    #[error("{0}")]
+    Postgres(#[from] platform::embedded::Error),
+    /// A query failed.
+    #[error("the database refused: {0}")]
+    Query(#[from] sqlx::Error),
+    /// Money could not be set up.
+    #[error("billing: {0}")]
+    Billing(#[from] billing::Error),
+    /// The pool could not be set up.
+    #[error("scheduler: {0}")]
+    Scheduler(#[from] scheduler::Error),
+    /// A file or socket.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What came back.
+        source: std::io::Error,
+    },
+    /// Anything a person must mend.
+    #[error("{0}")]
+    Usage(String),
+    /// Checks ran and found differences.
+    #[error("the books do not add up: {0} differences")]
+    Differences(usize),
+}
+
+impl Error {
+    /// An I/O failure and what was tried.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Runs a command to its end; the exit code is 0 when it did what was asked.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    // Every TLS client in this process uses this provider; installing it twice is harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Error::io("starting the runtime")(error)),
+    };
+    match runtime.block_on(Box::pin(dispatch(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(args: Args) -> Result<(), Error> {
+    let config = Config::load(args.config.as_deref())?;
+    let env = Env::system();
+    match args.command {
+        Command::Serve(args) => serve::run(args, config, env).await,
+        Command::Demo(args) => demo::run(args, config, env).await,
+        Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
+        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, env).await,
+        Command::Migrate => {
+            let db = open(&config).await?;
+            platform::db::migrate(&db).await?;
+            println!("the schema is up to date");
+            Ok(())
+        }
+        Command::Openapi(args) => openapi::run(&args),
+    }
+}
+
+/// Connects to the database a running broker uses: by address, or by the embedded one's socket.
+async fn open(config: &Config) -> Result<PgPool, Error> {
+    let (database, _embedded) = serve::database(config).await?;
+    Ok(platform::db::connect(&database).await?)
+}
+
+fn report(error: &Error) -> ExitCode {
+    eprintln!("steelyard: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,107 @@
+//! `steelyard admin …`: what an operator does by hand. Every change leaves an audit event.
+
+mod grant;
+mod key;
+mod model;
+mod org;
+mod output;
+mod price;
+mod project;
+mod provider;
+
+use clap::Subcommand;
+use protocol::Env;
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::Error;
+use crate::store::audit::Actor;
+
+/// Options of `steelyard admin`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to manage.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Organizations: who pays.
+    #[command(subcommand)]
+    Org(org::Command),
+    /// Projects of an organization.
+    #[command(subcommand)]
+    Project(project::Command),
+    /// API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Give an organization credit.
+    Grant(grant::Args),
+    /// Take rates.
+    #[command(subcommand)]
+    Price(price::Command),
+    /// The catalogue of models that providers may offer.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Providers.
+    #[command(subcommand)]
+    Provider(provider::Command),
+}
+
+/// What every command works with.
+struct Desk {
+    db: PgPool,
+    env: Env,
+    actor: Actor,
+}
+
+/// Does what was asked and prints the outcome.
+///
+/// # Errors
+/// [`Error::Usage`] names what the operator can mend; the rest says what failed.
+pub async fn run(args: Args, db: PgPool, env: Env) -> Result<(), Error> {
+    let json = args.json;
+    let outcome = execute(args, db, env, operator()).await?;
+    output::print(&outcome, json);
+    Ok(())
+}
+
+/// Does what was asked on behalf of `actor` and returns what there is to print: an object, or a list of them.
+///
+/// # Errors
+/// As [`run`].
+pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor) -> Result<Value, Error> {
+    let desk = Desk { db, env, actor };
+    match args.command {
+        Command::Org(command) => org::run(&desk, command).await,
+        Command::Project(command) => project::run(&desk, command).await,
+        Command::Key(command) => key::run(&desk, command).await,
+        Command::Grant(args) => grant::run(&desk, args).await,
+        Command::Price(command) => price::run(&desk, command).await,
+        Command::Model(command) => model::run(&desk, command).await,
+        Command::Provider(command) => provider::run(&desk, command).await,
+    }
+}
+
+/// Whoever sits at this machine, by the name it knows them under.
+fn operator() -> Actor {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    Actor::Operator(name.unwrap_or_else(|_| "operator".to_owned()))
+}
+
+/// A name people give to things: not empty, and short enough to show.
+fn name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 200 {
+        return Err("a name has 1 to 200 characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn missing(what: &str, id: impl std::fmt::Display) -> Error {
+    Error::Usage(format!("there is no {what} {id}"))
+}

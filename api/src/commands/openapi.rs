@@ -1,0 +1,24 @@
+//! `steelyard openapi`: the document as it is served.
+
+use std::path::PathBuf;
+
+use super::Error;
+
+/// Options of `steelyard openapi`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write it to a file instead of the terminal.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let text = crate::openapi::text();
+    match &args.out {
+        Some(path) => std::fs::write(path, text).map_err(Error::io(format!("writing {}", path.display()))),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `steelyard reconcile`: whether the books add up.
+
+use protocol::Env;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::Error;
+
+/// Options of `steelyard reconcile`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs every check and prints a line each, and a line per difference.
+///
+/// # Errors
+/// [`Error::Differences`] when there are any, so that the exit code says so too.
+pub async fn run(args: Args, db: PgPool, _: Env) -> Result<(), Error> {
+    let report = billing::reconcile::reconcile(&db).await?;
+    let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
+    if args.json {
+        let checks: Vec<_> = report
+            .checks
+            .iter()
+            .map(|check| json!({ "check": check.name, "examined": check.examined, "differences": check.differences }))
+            .collect();
+        println!("{:#}", json!({ "differences": differences, "checks": checks }));
+    } else {
+        for check in &report.checks {
+            let verdict = if check.differences.is_empty() { "ok" } else { "DIFFERS" };
+            println!("{verdict:8} {} ({} examined)", check.name, check.examined);
+            for difference in &check.differences {
+                println!("         {difference}");
+            }
+        }
+    }
+    if differences == 0 { Ok(()) } else { Err(Error::Differences(differences)) }
+}

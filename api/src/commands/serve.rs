@@ -1,0 +1,101 @@
+//! `steelyard serve`: config → state → serve → drain.
+
+use std::sync::Arc;
+
+use platform::db::DatabaseConfig;
+use platform::embedded::{Embedded, EmbeddedConfig};
+use platform::shutdown::Shutdown;
+use protocol::Env;
+use tokio::net::TcpListener;
+
+use super::Error;
+use crate::config::Config;
+use crate::state::{App, AppState};
+use crate::{run, serve};
+
+/// Options of `steelyard serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print the settings in force, secrets redacted, and exit.
+    #[arg(long)]
+    print_config: bool,
+}
+
+pub(super) async fn run(args: Args, config: Config, env: Env) -> Result<(), Error> {
+    if args.print_config {
+        print!("{}", platform::config::print_config(&config)?);
+        return Ok(());
+    }
+    let telemetry = platform::telemetry::init(&config.telemetry)?;
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().map_err(Error::io("listening for signals"))?;
+    let (database, embedded) = database(&config).await?;
+    let broker = Broker::start(config, env, database, telemetry.metrics.clone(), shutdown).await?;
+    tracing::info!(listen = %broker.address, "the broker is ready");
+    broker.until_stopped().await;
+    if let Some(embedded) = embedded {
+        embedded.stop().await?;
+    }
+    Ok(())
+}
+
+/// Where the database is: as configured, else the embedded one, started if nobody has.
+pub(super) async fn database(config: &Config) -> Result<(DatabaseConfig, Option<Embedded>), Error> {
+    if config.database.url.is_some() {
+        return Ok((config.database.clone(), None));
+    }
+    let embedded = Embedded::start(EmbeddedConfig::new(&config.embedded.data_dir)).await?;
+    Ok((config.database.clone().with_url(embedded.url()), Some(embedded)))
+}
+
+/// A running broker.
+pub struct Broker {
+    /// Its parts.
+    pub app: AppState,
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Broker {
+    /// Migrates, builds every part, and listens. Nothing is accepted before everything stands.
+    ///
+    /// # Errors
+    /// [`Error`] names what is missing.
+    pub async fn start(
+        config: Config,
+        env: Env,
+        database: DatabaseConfig,
+        metrics: platform::telemetry::Metrics,
+        shutdown: Shutdown,
+    ) -> Result<Self, Error> {
+        let listen = config.server.listen;
+        let db = platform::db::connect(&database).await?;
+        platform::db::migrate(&db).await?;
+        let app = AppState(Arc::new(App::build(config, env, db, metrics, shutdown).await?));
+        run::spawn_all(&app);
+        let listener = TcpListener::bind(listen).await.map_err(Error::io(format!(
+            "listening on {listen} (set server.listen to a free address)"
+        )))?;
+        let address = listener.local_addr().map_err(Error::io("reading the listening address"))?;
+        let router = crate::router::router(app.clone());
+        let (server, stop) = (app.config.server.clone(), app.shutdown.token().clone());
+        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, stop).await });
+        Ok(Self { app, address, serving })
+    }
+
+    /// Serves until told to stop; then drains streams, settles what they used, and hands credit back.
+    pub async fn until_stopped(self) {
+        let Self { app, serving, .. } = self;
+        app.shutdown.begun().await;
+        tracing::info!("stopping: no new work; answers in flight may finish");
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the accept loop panicked");
+        }
+        if let Err(error) = app.billing.stop().await {
+            tracing::error!(%error, "credit could not be handed back; its leases will be reaped");
+        }
+        app.shutdown.drain(std::time::Duration::from_secs(5)).await;
+        app.db.close().await;
+    }
+}

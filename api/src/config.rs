@@ -1,0 +1,141 @@
+//! What an operator can set: one file, the environment, and defaults that are safe.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use platform::db::DatabaseConfig;
+use platform::telemetry::TelemetryConfig;
+use serde::{Deserialize, Serialize};
+
+/// Everything. `steelyard serve --print-config` shows it with secrets redacted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Listening and connections.
+    pub server: Server,
+    /// Limits of the gateway path.
+    pub gateway: Gateway,
+    /// How providers are treated.
+    pub providers: Providers,
+    /// Postgres by address; without `database.url` the embedded one is used.
+    pub database: DatabaseConfig,
+    /// Postgres by itself.
+    pub embedded: EmbeddedPostgres,
+    /// Placement and admission.
+    pub scheduler: scheduler::Config,
+    /// Leases, holds and settlement.
+    pub billing: billing::Config,
+    /// Logs, traces and metrics.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Listening and connections.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Where the gateway listens. Behind a TLS terminator in production.
+    pub listen: SocketAddr,
+    /// The URL providers and users reach it at; printed, and told to nodes.
+    pub public_url: Option<String>,
+    /// This replica's name: stable over restarts, different for each replica.
+    pub replica: String,
+    /// Connections open at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Streams a client may open on one HTTP/2 connection.
+    pub max_streams_per_connection: u32,
+    /// Longest wait for a request's head.
+    pub header_timeout_ms: u64,
+    /// Longest wait for a request's body.
+    pub body_timeout_ms: u64,
+    /// A client that takes nothing for this long is cut off.
+    pub client_stall_timeout_ms: u64,
+    /// How long answers in flight may still take when the broker stops.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            replica: "gateway-0".to_owned(),
+            max_connections: 20_000,
+            max_streams_per_connection: 256,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 60_000,
+            client_stall_timeout_ms: 20_000,
+            drain_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// Limits of the gateway path.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// Largest body of an inference call.
+    pub max_body_bytes: usize,
+    /// When headers are sent although no token has come: clients and middleboxes lose patience later than this.
+    pub commit_after_ms: u64,
+    /// Silence after which a comment keeps the connection alive.
+    pub keepalive_ms: u64,
+    /// Output tokens held for a request that names no limit.
+    pub open_ended_tokens: u32,
+    /// Output tokens a hold grows by when such an answer goes on.
+    pub extend_tokens: u32,
+    /// A hold grows when fewer output tokens than this are left in it.
+    pub extend_below_tokens: u32,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 32 * 1024 * 1024,
+            commit_after_ms: 10_000,
+            keepalive_ms: 10_000,
+            open_ended_tokens: 4_096,
+            extend_tokens: 2_048,
+            extend_below_tokens: 512,
+        }
+    }
+}
+
+/// How providers are treated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Providers {
+    /// Lets direct nodes live at private and loopback addresses over plain HTTP. For demos and tests only.
+    pub allow_private: bool,
+    /// Answers a staged offer must give to probes before it takes customers.
+    pub probes_to_activate: u32,
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        Self { allow_private: false, probes_to_activate: 20 }
+    }
+}
+
+/// Postgres run by the broker itself where no `database.url` is set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddedPostgres {
+    /// Its data folder. It survives restarts; delete it to start from nothing.
+    pub data_dir: PathBuf,
+}
+
+impl Default for EmbeddedPostgres {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("/var/lib/steelyard/postgres") }
+    }
+}
+
+impl Config {
+    /// Reads defaults, then `file`, then `STEELYARD_…` from the environment.
+    ///
+    /// # Errors
+    /// An unknown key, a wrong type or an unreadable file, each named.
+    pub fn load(file: Option<&Path>) -> Result<Self, platform::config::Error> {
+        platform::config::load(file, "STEELYARD_")
+    }
+}

@@ -1,0 +1,494 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::tokenizer::Counter;
+
+const ID: &str = "chatcmpl-0198c1f2a3b47c5d8e9f00112233aabb";
+
+fn head(include_usage: bool) -> Arc<Head> {
+    Arc::new(Head::new(ID, 1700, "org/name", include_usage))
+}
+
+/// A stream as llama.cpp writes it: its own order of keys, a time of its own in every chunk.
+fn llama() -> String {
+    let chunk = |created: u32, choice: &str, more: &str| {
+        format!(
+            "data: {{\"choices\":[{choice}],\"created\":{created},\"id\":\"chatcmpl-x\",\"model\":\"/m.gguf\",\
+             \"system_fingerprint\":\"b1\",\"object\":\"chat.completion.chunk\"{more}}}\n\n"
+        )
+    };
+    let text = |created, text: &str| {
+        chunk(created, &format!("{{\"finish_reason\":null,\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}"), "")
+    };
+    let usage = ",\"usage\":{\"completion_tokens\":7,\"prompt_tokens\":37,\"total_tokens\":44,\"prompt_tokens_details\":\
+                 {\"cached_tokens\":24}},\"timings\":{\"cache_n\":24,\"prompt_ms\":69.938}";
+    [
+        chunk(1, r#"{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}"#, ""),
+        text(1, "Hel"),
+        text(1, "lo \\\"you\\\"\\n"),
+        text(1, "日本"),
+        text(2, " and"),
+        text(2, "\\ud83d"),
+        text(2, "\\ude00"),
+        text(2, "\\\\"),
+        chunk(2, r#"{"finish_reason":"stop","index":0,"delta":{}}"#, ""),
+        chunk(2, "", usage),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+    .concat()
+}
+
+/// A stream as vLLM writes it: reasoning, text and a tool call, two choices, CRLF and comments.
+fn vllm() -> String {
+    let chunk = |choice: &str| {
+        format!(
+            ": ping\r\n\r\nevent: message\r\nid: 7\r\ndata: {{\"id\":\"chatcmpl-y\",\"object\":\"chat.completion.chunk\",\
+             \"created\":5,\"model\":\"m\",\"choices\":[{choice}],\"usage\":null}}\r\n\r\n"
+        )
+    };
+    let delta = |index: u32, delta: &str| {
+        chunk(&format!("{{\"index\":{index},\"delta\":{delta},\"logprobs\":null,\"finish_reason\":null}}"))
+    };
+    [
+        delta(1, r#"{"role":"assistant","content":""}"#),
+        delta(0, r#"{"role":"assistant","content":""}"#),
+        delta(0, r#"{"reasoning_content":"Let"}"#),
+        delta(0, r#"{"reasoning_content":" me"}"#),
+        delta(1, r#"{"content":"A"}"#),
+        delta(0, r#"{"reasoning_content":" see"}"#),
+        delta(1, r#"{"content":"B"}"#),
+        delta(0, r#"{"content":"Right"}"#),
+        delta(0, r#"{"tool_calls":[{"id":"chatcmpl-tool-9","type":"function","index":0,"function":{"name":"get"}}]}"#),
+        delta(0, r#"{"tool_calls":[{"index":0,"id":"again","type":"function","function":{"name":"get","arguments":"{\"a"}}]}"#),
+        delta(0, r#"{"tool_calls":[{"index":0,"function":{"arguments":"\":1}"}},{"index":1,"id":"call_z","function":{"name":"set","arguments":{"b":2}}}]}"#),
+        chunk(r#"{"index":0,"delta":{"content":""},"logprobs":null,"finish_reason":"tool_use","stop_reason":null}"#),
+        chunk(r#"{"index":1,"delta":{"content":"C"},"logprobs":{"content":[{"token":"C"}]},"finish_reason":"eos_token"}"#),
+        "data: [DONE]".to_owned(),
+        "\r\n\r\n".to_owned(),
+    ]
+    .concat()
+}
+
+fn events(pieces: &[&[u8]]) -> Result<Vec<Bytes>, Error> {
+    let mut scanner = EventScanner::new();
+    let mut found = Vec::new();
+    for piece in pieces {
+        scanner.push(Bytes::copy_from_slice(piece));
+        while let Some(event) = scanner.next_event()? {
+            found.push(event);
+        }
+    }
+    Ok(found)
+}
+
+struct Outcome {
+    out: String,
+    kinds: Vec<Kind>,
+    counter: Counter,
+    rewriter: ChunkRewriter,
+}
+
+fn rewrite(events: &[Bytes], include_usage: bool, fast: bool) -> Outcome {
+    let mut rewriter = ChunkRewriter::new(head(include_usage));
+    let mut counter = Counter::new(None);
+    let (mut out, mut kinds) = (BytesMut::new(), Vec::new());
+    for event in events {
+        if !fast {
+            rewriter.forget_shapes();
+        }
+        kinds.push(rewriter.rewrite(event, &mut out, &mut counter).unwrap());
+    }
+    Outcome { out: String::from_utf8(out.to_vec()).unwrap(), kinds, counter, rewriter }
+}
+
+fn one(stream: &str) -> Vec<Bytes> {
+    events(&[stream.as_bytes()]).unwrap()
+}
+
+fn frame(choice: &str) -> String {
+    format!(
+        "data: {{\"id\":\"{ID}\",\"object\":\"chat.completion.chunk\",\"created\":1700,\"model\":\"org/name\",\"choices\":[{choice}]}}\n\n"
+    )
+}
+
+fn delta(index: u32, delta: &str) -> String {
+    frame(&format!("{{\"index\":{index},\"delta\":{{{delta}}},\"logprobs\":null,\"finish_reason\":null}}"))
+}
+
+const ROLE: &str = r#""role":"assistant","content":"","refusal":null"#;
+
+#[test]
+fn a_llama_stream_becomes_ours() {
+    let outcome = rewrite(&one(&llama()), false, true);
+    let expected = [
+        delta(0, ROLE),
+        delta(0, r#""content":"Hel""#),
+        delta(0, r#""content":"lo \"you\"\n""#),
+        delta(0, r#""content":"日本""#),
+        delta(0, r#""content":" and""#),
+        delta(0, r#""content":"\ud83d""#),
+        delta(0, r#""content":"\ude00""#),
+        delta(0, r#""content":"\\""#),
+        frame(r#"{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}"#),
+    ];
+    assert_eq!(outcome.out, expected.concat());
+    use Kind::{Content, Done, Finish, Role, UsageOnly};
+    let content = [Content; 7];
+    assert_eq!(outcome.kinds, [&[Role][..], &content, &[Finish, UsageOnly, Done]].concat());
+    assert_eq!(outcome.counter.text(0, Channel::Content), "Hello \"you\"\n日本 and😀\\");
+    let usage = UpstreamUsage { prompt_tokens: 37, completion_tokens: 7, cached_tokens: 24, reasoning_tokens: 0 };
+    assert_eq!(outcome.rewriter.usage(), Some(usage));
+    assert!(outcome.rewriter.is_complete(1) && !outcome.rewriter.is_complete(2));
+    assert_eq!(outcome.rewriter.finish(0), Some(FinishReason::Stop));
+}
+
+#[test]
+fn a_vllm_stream_becomes_ours() {
+    let outcome = rewrite(&one(&vllm()), false, true);
+    let reasoning = |text: &str| delta(0, &format!("\"reasoning\":\"{text}\",\"reasoning_content\":\"{text}\""));
+    let expected = [
+        delta(0, ROLE),
+        delta(1, ROLE),
+        reasoning("Let"),
+        reasoning(" me"),
+        delta(1, r#""content":"A""#),
+        reasoning(" see"),
+        delta(1, r#""content":"B""#),
+        delta(0, r#""content":"Right""#),
+        delta(
+            0,
+            r#""tool_calls":[{"index":0,"id":"call_a3b47c5d8e9f00112233aabb00000000","type":"function","function":{"name":"get","arguments":""}}]"#,
+        ),
+        delta(0, r#""tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]"#),
+        delta(
+            0,
+            r#""tool_calls":[{"index":0,"function":{"arguments":"\":1}"}},{"index":1,"id":"call_z","type":"function","function":{"name":"set","arguments":"{\"b\":2}"}}]"#,
+        ),
+        frame(
+            r#"{"index":0,"delta":{},"logprobs":null,"finish_reason":"tool_calls","native_finish_reason":"tool_use"}"#,
+        ),
+        frame(r#"{"index":1,"delta":{"content":"C"},"logprobs":{"content":[{"token":"C"}]},"finish_reason":null}"#),
+        frame(r#"{"index":1,"delta":{},"logprobs":null,"finish_reason":"stop","native_finish_reason":"eos_token"}"#),
+    ];
+    assert_eq!(outcome.out, expected.concat());
+    assert_eq!(outcome.counter.text(0, Channel::Reasoning), "Let me see");
+    assert_eq!(outcome.counter.text(0, Channel::Tool), r#"get{"a":1}set{"b":2}"#);
+    assert!(outcome.rewriter.is_complete(2));
+}
+
+#[test]
+fn usage_is_null_in_every_chunk_when_asked_for() {
+    let outcome = rewrite(&one(&llama()), true, true);
+    for line in outcome.out.split("\n\n").filter(|line| !line.is_empty()) {
+        assert!(line.ends_with(",\"usage\":null}"), "{line}");
+    }
+    let mut out = BytesMut::new();
+    let usage = Usage { prompt_tokens: 3, completion_tokens: 2, cost_nano_usd: 1_200, ..Usage::default() };
+    usage_chunk(&head(true), &usage, &mut out);
+    done(&mut out);
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    let (chunk, rest) = text.split_once("\n\n").unwrap();
+    assert_eq!(rest, "data: [DONE]\n\n");
+    let chunk: Value = serde_json::from_str(chunk.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(chunk["choices"], json!([]));
+    assert_eq!(chunk["usage"]["total_tokens"], 5);
+    assert!(text.contains("\"cost\":0.0000012,"), "{text}");
+}
+
+#[test]
+fn costs_are_written_exactly() {
+    for (nano, text) in [(0, "0"), (1, "0.000000001"), (5_000_000_000, "5"), (1_230_000_000, "1.23")] {
+        let mut out = BytesMut::new();
+        Usage { cost_nano_usd: nano, ..Usage::default() }.write(&mut out);
+        let json = String::from_utf8(out.to_vec()).unwrap();
+        assert!(json.contains(&format!("\"cost\":{text},")), "{json}");
+    }
+}
+
+#[test]
+fn a_failure_is_told_in_band() {
+    let mut out = BytesMut::new();
+    let error = InBandError { message: "gone \"away\"", code: "provider_disconnected", http_status: 502 };
+    error_chunk(&head(false), 0, error, &mut out);
+    let expected = format!(
+        "data: {{\"id\":\"{ID}\",\"object\":\"chat.completion.chunk\",\"created\":1700,\"model\":\"org/name\",\"choices\":\
+         [{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"error\"}}],\"error\":{{\"message\":\"gone \\\"away\\\"\",\
+         \"type\":\"server_error\",\"param\":null,\"code\":\"provider_disconnected\",\"metadata\":{{\"http_status\":502}}}}}}\n\ndata: [DONE]\n\n"
+    );
+    assert_eq!(String::from_utf8(out.to_vec()).unwrap(), expected);
+}
+
+#[test]
+fn a_providers_error_never_reaches_the_client() {
+    let cases = [
+        (r#"{"error":{"message":"boom","type":"t","code":500}}"#, Some(500), None, "boom"),
+        (r#"{"error":"boom"}"#, None, None, "boom"),
+        (r#"{"object":"error","message":"boom","code":"bad"}"#, None, Some("bad"), "boom"),
+        (
+            r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"abort"}]}"#,
+            None,
+            Some("abort"),
+            "the engine ended with \"abort\"",
+        ),
+    ];
+    for (event, status, code, message) in cases {
+        let mut out = BytesMut::from("before");
+        let mut rewriter = ChunkRewriter::new(head(false));
+        let error = rewriter.rewrite(event.as_bytes(), &mut out, &mut Counter::new(None)).unwrap_err();
+        let Error::Upstream(found) = error else { panic!("{event}: {error}") };
+        assert_eq!((found.status, found.code.as_deref(), found.message.as_str()), (status, code, message));
+        assert_eq!(out, "before");
+    }
+}
+
+#[test]
+fn garbage_is_an_error_and_leaves_nothing_behind() {
+    let cases: [&[u8]; 7] = [
+        b"{",
+        b"nonsense",
+        b"[]",
+        b"\xff{}",
+        br#"{"choices":[{"index":0,"delta":{"content":5}}]}"#,
+        br#"{"choices":[{"index":4000000000,"delta":{"content":"x"}}]}"#,
+        br#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":99999,"function":{"name":"f"}}]}}]}"#,
+    ];
+    for event in cases {
+        let mut out = BytesMut::new();
+        let mut counter = Counter::new(None);
+        let error = ChunkRewriter::new(head(false)).rewrite(event, &mut out, &mut counter).unwrap_err();
+        assert!(matches!(error, Error::Malformed(_)), "{error}");
+        assert!(out.is_empty());
+        assert!(matches!(Assembler::new().push(event, &mut counter), Err(Error::Malformed(_))));
+    }
+}
+
+#[test]
+fn a_chunk_that_only_looks_alike_is_parsed() {
+    let chunk =
+        |text: &str| Bytes::from(format!("{{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}"));
+    for (text, fine) in [
+        ("a\\", false),
+        ("a\\x", false),
+        ("a\\u12", false),
+        ("a\n", false),
+        ("x\"},\"finish_reason\":\"stop\",\"logprobs\":{\"content\":[\"", false),
+        ("\\\"", true),
+        ("\\\\", true),
+    ] {
+        let mut out = BytesMut::new();
+        let mut counter = Counter::new(None);
+        let mut rewriter = ChunkRewriter::new(head(false));
+        rewriter.rewrite(&chunk("first"), &mut out, &mut counter).unwrap();
+        assert_eq!(rewriter.rewrite(&chunk(text), &mut out, &mut counter).is_ok(), fine, "{text:?}");
+    }
+}
+
+#[test]
+fn nothing_follows_a_finish_and_nothing_is_said_twice() {
+    let stream = llama();
+    let mut all = one(&stream);
+    // A second stream that continues the first, as after a lost provider.
+    all.truncate(4);
+    all.extend(one(&stream));
+    all.push(Bytes::from_static(br#"{"choices":[{"index":0,"delta":{"content":"late"},"finish_reason":"stop"}]}"#));
+    let outcome = rewrite(&all, false, true);
+    assert_eq!(outcome.out.matches("\"role\"").count(), 1);
+    assert_eq!(outcome.out.matches("\"finish_reason\":\"stop\"").count(), 1);
+    assert!(!outcome.out.contains("late"));
+    assert_eq!(outcome.kinds.last(), Some(&Kind::Empty));
+}
+
+#[test]
+fn an_answer_is_assembled() {
+    let mut counter = Counter::new(None);
+    let mut assembler = Assembler::new();
+    for event in one(&vllm()) {
+        assembler.push(&event, &mut counter).unwrap();
+    }
+    assert!(assembler.is_complete(2));
+    let usage = Usage { prompt_tokens: 3, completion_tokens: 9, cost_nano_usd: 7, ..Usage::default() };
+    let tail = Tail { provider: Some("acme"), service_tier: "default", usage: Some(&usage) };
+    let answer: Value = serde_json::from_slice(&assembler.finish(&head(false), tail)).unwrap();
+    let expected = json!({
+        "id": ID, "object": "chat.completion", "created": 1700, "model": "org/name", "provider": "acme",
+        "service_tier": "default",
+        "choices": [
+            {"index": 0, "message": {
+                "role": "assistant", "content": "Right", "refusal": null, "annotations": [],
+                "reasoning": "Let me see", "reasoning_content": "Let me see",
+                "tool_calls": [
+                    {"id": "call_a3b47c5d8e9f00112233aabb00000000", "type": "function",
+                     "function": {"name": "get", "arguments": "{\"a\":1}"}},
+                    {"id": "call_z", "type": "function", "function": {"name": "set", "arguments": "{\"b\":2}"}},
+                ]},
+             "logprobs": null, "finish_reason": "tool_calls", "native_finish_reason": "tool_use"},
+            {"index": 1, "message": {"role": "assistant", "content": "ABC", "refusal": null, "annotations": []},
+             "logprobs": {"content": [{"token": "C"}], "refusal": null},
+             "finish_reason": "stop", "native_finish_reason": "eos_token"},
+        ],
+        "usage": {
+            "prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 12, "cost": 7e-9,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+        },
+    });
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn a_plain_answer_has_the_exact_minimum() {
+    let mut counter = Counter::new(None);
+    let mut assembler = Assembler::new();
+    for event in one(&llama()) {
+        assembler.push(&event, &mut counter).unwrap();
+    }
+    let tail = Tail { provider: None, service_tier: "default", usage: None };
+    let answer = String::from_utf8(assembler.finish(&head(false), tail)).unwrap();
+    assert_eq!(
+        answer,
+        format!(
+            "{{\"id\":\"{ID}\",\"object\":\"chat.completion\",\"created\":1700,\"model\":\"org/name\",\"service_tier\":\"default\",\
+             \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"Hello \\\"you\\\"\\n日本 and\\ud83d\\ude00\\\\\",\
+             \"refusal\":null,\"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"stop\"}}]}}"
+        )
+    );
+}
+
+#[test]
+fn a_call_without_text_has_null_content() {
+    let event = br#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#;
+    let mut assembler = Assembler::new();
+    assert_eq!(assembler.push(event, &mut Counter::new(None)).unwrap(), Kind::ToolCall);
+    let tail = Tail { provider: None, service_tier: "default", usage: None };
+    let answer: Value = serde_json::from_slice(&assembler.finish(&head(false), tail)).unwrap();
+    assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
+    assert!(answer["choices"][0]["message"]["tool_calls"][0]["id"].as_str().unwrap().starts_with("call_"));
+}
+
+#[test]
+fn lines_are_understood_as_the_format_says() {
+    let stream =
+        b"data: a\n\n: note\n\ndata:b\ndata:  c\n\nevent: x\ndata\n\nretry: 5\n\ndatax: no\n\ndata: d\r\n\r\n\r\n";
+    let found = events(&[stream]).unwrap();
+    assert_eq!(found, ["a", "b\n c", "", "d"]);
+}
+
+#[test]
+fn an_event_without_its_empty_line_is_kept_for_the_end() {
+    let mut scanner = EventScanner::new();
+    scanner.push(Bytes::from_static(b"data: [DONE]\n"));
+    assert_eq!(scanner.next_event().unwrap(), None);
+    assert!(scanner.is_mid_event());
+    assert_eq!(scanner.finish().unwrap(), "[DONE]");
+    let mut scanner = EventScanner::new();
+    scanner.push(Bytes::from_static(b"data: {\"cut"));
+    assert_eq!(scanner.next_event().unwrap(), None);
+    assert_eq!(scanner.finish(), None);
+    assert!(scanner.is_mid_event());
+}
+
+#[test]
+fn an_event_within_one_piece_is_not_copied() {
+    let piece = Bytes::from_static(b"data: one\n\ndata: two\n\n");
+    let range = piece.as_ptr_range();
+    let mut scanner = EventScanner::new();
+    scanner.push(piece);
+    for _ in 0..2 {
+        let event = scanner.next_event().unwrap().unwrap();
+        assert!(range.contains(&event.as_ptr()));
+    }
+}
+
+#[test]
+fn endless_events_are_cut_off() {
+    let line = vec![b'x'; 64 << 10];
+    let mut scanner = EventScanner::new();
+    scanner.push(Bytes::from_static(b"data: "));
+    let mut result = scanner.next_event();
+    for _ in 0..20 {
+        scanner.push(Bytes::from(line.clone()));
+        result = scanner.next_event();
+        if result.is_err() {
+            break;
+        }
+    }
+    assert_eq!(result, Err(Error::EventTooLarge));
+    // Comments without end are no event, and are not kept.
+    let mut scanner = EventScanner::new();
+    for _ in 0..50_000 {
+        scanner.push(Bytes::from_static(b": keep this connection alive\n"));
+        assert_eq!(scanner.next_event().unwrap(), None);
+    }
+    assert!(!scanner.is_mid_event());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Wherever the network cuts a stream, the client gets the same bytes.
+    #[test]
+    fn cuts_do_not_show(cuts in proptest::collection::vec(0usize..4000, 0..40), first in any::<bool>()) {
+        let stream = if first { llama() } else { vllm() };
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % stream.len()).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream.as_bytes()[pair[0]..pair[1]]).collect();
+        let cut = events(&pieces).unwrap();
+        prop_assert_eq!(&cut, &one(&stream));
+    }
+
+    /// Copying text without parsing gives what parsing gives.
+    #[test]
+    fn the_fast_path_equals_the_slow_one(
+        texts in proptest::collection::vec(("[a-c \"\\\\\n\u{1}é😀]{0,6}", 0u32..3, 0u8..4), 1..40),
+        include_usage in any::<bool>(),
+    ) {
+        let events: Vec<Bytes> = texts.iter().map(|(text, index, shape)| {
+            let text = serde_json::to_string(text).unwrap();
+            let delta = match shape {
+                0 => format!("{{\"reasoning\":{text}}}"),
+                1 => format!("{{\"role\":\"assistant\",\"content\":{text}}}"),
+                2 => format!("{{\"content\":{text},\"reasoning_content\":{text}}}"),
+                _ => format!("{{\"content\":{text}}}"),
+            };
+            Bytes::from(format!("{{\"id\":\"u\",\"choices\":[{{\"index\":{index},\"delta\":{delta},\"finish_reason\":null}}]}}"))
+        }).collect();
+        let (fast, slow) = (rewrite(&events, include_usage, true), rewrite(&events, include_usage, false));
+        prop_assert_eq!(fast.out, slow.out);
+        prop_assert_eq!(fast.kinds, slow.kinds);
+        for choice in 0..3 {
+            for channel in [Channel::Content, Channel::Reasoning] {
+                prop_assert_eq!(fast.counter.text(choice, channel), slow.counter.text(choice, channel));
+            }
+        }
+    }
+
+    /// No bytes from a provider bring the gateway down, or get through as something else than JSON.
+    #[test]
+    fn any_bytes_are_survived(at in 0usize..3000, with in proptest::collection::vec(any::<u8>(), 0..6), first in any::<bool>()) {
+        let mut stream = if first { llama() } else { vllm() }.into_bytes();
+        let at = at % stream.len();
+        let end = (at + with.len()).min(stream.len());
+        stream.splice(at..end, with);
+        let mut rewriter = ChunkRewriter::new(head(false));
+        let mut counter = Counter::new(None);
+        let mut out = BytesMut::new();
+        for event in events(&[&stream]).unwrap() {
+            if rewriter.rewrite(&event, &mut out, &mut counter).is_err() {
+                break;
+            }
+        }
+        let out = std::str::from_utf8(&out).unwrap();
+        for line in out.split("\n\n").filter(|line| !line.is_empty()) {
+            let json = line.strip_prefix("data: ").unwrap();
+            prop_assert!(serde_json::from_str::<&serde_json::value::RawValue>(json).is_ok(), "{}", json);
+        }
+    }
+}

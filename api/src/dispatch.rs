@@ -1,0 +1,260 @@
+//! Finds an attempt that begins to answer: one offer after another, silently, under the machine's deadlines.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::Full;
+use protocol::header as ours;
+use protocol::session::NodeMode;
+use scheduler::attempt::classify::NodeFault;
+use scheduler::attempt::{Candidate, Failure, FailureKind};
+use scheduler::{Action, Ask, Decision, Event, Machine, OfferEntry, Placed, Step};
+
+use crate::clock::Ticker;
+use crate::dialect::{Assembler, ChunkRewriter};
+use crate::envelope::{Envelope, UpstreamEdits};
+use crate::error::ApiError;
+use crate::generation::Generation;
+use crate::relay::{Dispatched, Live, Progress, Sink};
+use crate::upstream::{Answer, NodeRequest, Route, SendError};
+
+/// What is dispatched, and where it may go.
+pub struct Plan {
+    /// What the request needs; asked again when every offer of the first placement has failed.
+    pub ask: Ask,
+    /// Offers in order.
+    pub offers: Vec<Placed>,
+    /// The client's body. Each offer gets its own version of it.
+    pub body: Bytes,
+    /// The body already written for the first attempt, so the usual request is parsed once.
+    pub first_body: Option<Bytes>,
+}
+
+/// Dispatches until an attempt begins to answer, or none can.
+pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispatched {
+    let app = generation.app().clone();
+    let ticker = Ticker::start(app.env.now());
+    let mut machine = Machine::new(app.config.scheduler.attempt.clone(), candidates(&plan.offers), ticker.now());
+    let mut step = machine.start(ticker.now());
+    loop {
+        if let Some(offer) = step.blamed {
+            app.scheduler.blame(offer, ticker.now());
+        }
+        match step.action {
+            Action::Dispatch { index, attempt, limits } => {
+                let placed = &plan.offers[index];
+                match try_offer(&mut generation, machine, ticker, &plan, placed, attempt, limits.connect).await {
+                    Tried::Begun(live) => return (generation, Ok(*live)),
+                    Tried::Ended(back, next) => (machine, step) = (*back, next),
+                }
+            }
+            Action::Replan => {
+                plan.ask.tried = machine.tried().to_vec();
+                plan.offers = match app.scheduler.acquire(&plan.ask, &mut generation.rng()).await {
+                    Decision::Place { offers, .. } => offers,
+                    Decision::Wait { .. } | Decision::Refuse { .. } => Vec::new(),
+                };
+                step = machine.replanned(candidates(&plan.offers), ticker.now());
+            }
+            Action::Fail(failure) => {
+                let error = error_of(failure, &generation);
+                return (generation, Err(error));
+            }
+            Action::Wait | Action::Forward | Action::Finish | Action::Stop => {
+                let stray = std::io::Error::other("the attempt machine gave a step that is none between attempts");
+                return (generation, Err(ApiError::internal(&stray)));
+            }
+        }
+    }
+}
+
+enum Tried {
+    Begun(Box<Live>),
+    Ended(Box<Machine>, Step),
+}
+
+/// One attempt, up to its first content.
+async fn try_offer(
+    generation: &mut Generation,
+    mut machine: Machine,
+    ticker: Ticker,
+    plan: &Plan,
+    placed: &Placed,
+    attempt: u32,
+    connect: Duration,
+) -> Tried {
+    let Some((request, route)) = admit(generation, plan, placed, attempt) else {
+        let step = machine.on(Event::NotAdmitted, ticker.now());
+        return Tried::Ended(Box::new(machine), step);
+    };
+    // The transport bounds connecting by itself; from here on the machine waits for content.
+    machine.on(Event::Connected, ticker.now());
+    let deadline = machine.deadline().map_or_else(tokio::time::Instant::now, |at| ticker.instant(at));
+    let app = generation.app().clone();
+    let sent = tokio::time::timeout_at(deadline, app.upstreams.send(&route, request, connect)).await;
+    let answer = match sent {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, request.id = %generation.order().request, "an attempt could not be sent");
+            let step = machine.on(Event::Error(fault_of(&error)), ticker.now());
+            return ended(generation, machine, step);
+        }
+        Err(_) => {
+            let step = machine.on(Event::Tick, ticker.now());
+            return ended(generation, machine, step);
+        }
+    };
+    let status = answer.response.status();
+    generation.answered(status);
+    let step = machine.on(head_event(status, answer.response.headers()), ticker.now());
+    if step.action != Action::Wait {
+        return ended(generation, machine, step);
+    }
+    await_content(generation, machine, ticker, answer).await
+}
+
+async fn await_content(generation: &mut Generation, machine: Machine, ticker: Ticker, answer: Answer) -> Tried {
+    let order = generation.order();
+    let sink = if order.streamed {
+        Sink::Stream { rewriter: ChunkRewriter::new(Arc::clone(generation.head())), out: BytesMut::new() }
+    } else {
+        Sink::Whole(Assembler::new())
+    };
+    let mut live = Live::new(machine, ticker, answer, sink, order.choices);
+    match poll_fn(|cx| live.poll_progress(cx, generation)).await {
+        Progress::Begun => Tried::Begun(Box::new(live)),
+        // An empty answer that says it is finished: nothing to withhold, nothing to fail over for.
+        Progress::Finished(bytes, step) => {
+            live.finished_early(bytes, step);
+            Tried::Begun(Box::new(live))
+        }
+        Progress::Broken(step) => ended(generation, live.into_machine(), step),
+        // Nothing is released before it has begun; were it ever, failing is better than losing text.
+        Progress::Released(_) => {
+            let mut machine = live.into_machine();
+            let step = machine.on(Event::Error(NodeFault::Malformed), ticker.now());
+            ended(generation, machine, step)
+        }
+    }
+}
+
+fn ended(generation: &mut Generation, machine: Machine, step: Step) -> Tried {
+    let code = code_of(&step);
+    generation.attempt_failed(code, step.ended);
+    Tried::Ended(Box::new(machine), step)
+}
+
+/// Takes the offer's credit and writes its request; `None` when it has none after all.
+fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32) -> Option<(NodeRequest, Route)> {
+    let app = generation.app().clone();
+    let mut admission = app.scheduler.admit(placed, app.env.now())?;
+    let offer = Arc::clone(admission.offer());
+    let price = app.billing.prices().get(offer.id(), offer.price.version)?;
+    let body = match plan.first_body.clone().filter(|_| attempt == 0) {
+        Some(body) => body,
+        None => {
+            let seed = app.seeds.seed(generation.order().request, attempt);
+            upstream_body(&Envelope::parse(&plan.body).ok()?, &offer, Some(seed))
+        }
+    };
+    let mut request = Request::post("http://node/v1/chat/completions").body(BoxBody::new(Full::new(body))).ok()?;
+    admission.sent();
+    let (number, weight) = (admission.number(), admission.weight());
+    let id = generation.begin(admission, price);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let ids = [
+        (ours::GENERATION, generation.order().request.to_string()),
+        (ours::ATTEMPT, id.to_string()),
+        (ours::OFFER, offer.id().to_string()),
+    ];
+    for (name, value) in ids {
+        headers.insert(name, HeaderValue::try_from(value).ok()?);
+    }
+    headers.insert(ours::PRICE_VERSION, HeaderValue::from(offer.price.version));
+    headers.insert(ours::CREDITS, HeaderValue::from(weight));
+    headers.insert(ours::DISPATCH, HeaderValue::from(number));
+    Some((request, route(&offer)))
+}
+
+/// The client's own bytes, with what must differ for this offer.
+#[must_use]
+pub fn upstream_body(request: &Envelope<'_>, offer: &OfferEntry, seed: Option<u32>) -> Bytes {
+    let edits = UpstreamEdits {
+        model: offer.upstream_model(),
+        max_tokens: None,
+        seed: seed.filter(|_| request.seed.is_none() && declares(offer, "seed")),
+        developer_role_to_system: !declares(offer, "developer_role"),
+        omit: &[],
+    };
+    request.upstream_body(edits).into()
+}
+
+fn declares(offer: &OfferEntry, name: &str) -> bool {
+    offer.supported_parameters().iter().any(|known| known == name)
+}
+
+/// Where an offer's node is reached.
+#[must_use]
+pub fn route(offer: &OfferEntry) -> Route {
+    match (offer.mode(), offer.base_url()) {
+        (NodeMode::Direct, Some(base_url)) => Route::Direct {
+            base_url: Arc::from(base_url),
+            key: offer.listing.node.upstream_key.as_ref().map(|key| Arc::from(key.expose())),
+        },
+        (NodeMode::Direct | NodeMode::Tunnel, _) => Route::Tunnel(offer.node_id()),
+    }
+}
+
+fn candidates(offers: &[Placed]) -> Vec<Candidate> {
+    offers.iter().map(Placed::candidate).collect()
+}
+
+fn head_event(status: StatusCode, headers: &HeaderMap) -> Event {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let retry_after = text(header::RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    Event::Head { status: status.as_u16(), retry_after, credit: text(ours::REFUSED) == Some("credit") }
+}
+
+fn fault_of(error: &SendError) -> NodeFault {
+    match error {
+        SendError::ConnectTimeout(_) => NodeFault::ConnectTimeout,
+        SendError::NoTunnel | SendError::Full | SendError::Refused(_) => NodeFault::Refused,
+        SendError::Broken(_) => NodeFault::Reset,
+    }
+}
+
+/// What the client may know of an attempt that ended.
+fn code_of(step: &Step) -> &'static str {
+    use scheduler::Outcome;
+    match step.ended.map(|seen| seen.outcome) {
+        Some(Outcome::NodeFault(fault)) => fault.name(),
+        Some(Outcome::Busy { .. }) => "busy",
+        Some(Outcome::CallerFault { .. }) => "refused_request",
+        Some(Outcome::Completed | Outcome::Cancelled) | None => "cancelled",
+    }
+}
+
+/// Why nobody could answer, as the client is told.
+fn error_of(failure: Failure, generation: &Generation) -> ApiError {
+    let previous = generation.previous_errors();
+    match failure.kind {
+        FailureKind::Caller { .. } => ApiError::invalid(
+            None,
+            "the model's engine refuses this request; check that the prompt fits its context and its parameters are supported",
+        )
+        .with_code("invalid_value"),
+        FailureKind::Busy { retry_after } => {
+            let wait = retry_after.unwrap_or(Duration::from_secs(1));
+            ApiError::overloaded(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+        }
+        FailureKind::NothingTried => ApiError::overloaded(1_000),
+        FailureKind::Node(fault) if fault.is_timeout() => ApiError::provider_timeout(previous),
+        FailureKind::Node(_) => ApiError::provider_error(previous),
+    }
+}

@@ -1,0 +1,218 @@
+//! What the gateway must know of a chat request, read in one borrowed pass.
+//!
+//! Routing and money need a dozen fields; everything else belongs to the engine and is passed on
+//! byte for byte. [`Envelope::parse`] checks the whole body, keeps slices of it, and
+//! [`Envelope::upstream_body`] copies those slices into what the provider gets.
+
+mod fields;
+mod json;
+mod messages;
+mod provider;
+mod tools;
+mod upstream;
+
+use std::borrow::Cow;
+
+pub use self::json::MAX_DEPTH;
+pub use self::messages::MAX_MESSAGES;
+pub use self::provider::{
+    DataCollection, MAX_LIST, MaxPrice, Partition, Preference, ProviderPrefs, ProviderRef, Sort, SortBy, Trust,
+};
+pub use self::tools::MAX_TOOLS;
+pub use self::upstream::UpstreamEdits;
+
+use self::fields::Reader;
+use self::json::Cursor;
+
+/// How many top-level fields a request may have. Known ones number about fifty; the bound keeps
+/// the search for duplicates short.
+pub const MAX_FIELDS: usize = 256;
+
+/// The longest model id, in bytes.
+pub const MAX_MODEL_BYTES: usize = 256;
+
+/// Why a request is refused: always the client's to fix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// What is wrong, and with what.
+    pub message: String,
+    /// The path of the field at fault, such as `messages[2].content`; `None` for the whole body.
+    pub param: Option<String>,
+}
+
+impl Invalid {
+    /// Builds a refusal.
+    pub fn new(param: Option<&str>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: param.map(str::to_owned) }
+    }
+
+    pub(crate) fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param.into()) }
+    }
+}
+
+/// What a suffix on a model id asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suffix {
+    /// `:nitro`: fastest first.
+    Nitro,
+    /// `:floor`: cheapest first.
+    Floor,
+    /// `:free`: only offers that cost nothing.
+    Free,
+}
+
+/// A model id without its suffix, and the suffix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRef<'a> {
+    /// The model id to look up.
+    pub id: Cow<'a, str>,
+    /// What the suffix asked for.
+    pub suffix: Option<Suffix>,
+}
+
+impl<'a> ModelRef<'a> {
+    /// Splits a known suffix off a model id. Fine-tuned ids (`ft:…`) have none: their last
+    /// segment is a name somebody chose.
+    pub fn parse(id: Cow<'a, str>) -> Self {
+        if id.starts_with("ft:") {
+            return Self { id, suffix: None };
+        }
+        let suffix = match id.rsplit_once(':') {
+            Some((_, "nitro")) => Suffix::Nitro,
+            Some((_, "floor")) => Suffix::Floor,
+            Some((_, "free")) => Suffix::Free,
+            _ => return Self { id, suffix: None },
+        };
+        let end = id.rfind(':').unwrap_or(id.len());
+        let id = match id {
+            Cow::Borrowed(id) => Cow::Borrowed(&id[..end]),
+            Cow::Owned(mut id) => {
+                id.truncate(end);
+                Cow::Owned(id)
+            }
+        };
+        Self { id, suffix: Some(suffix) }
+    }
+}
+
+/// The shape a request wants its answer in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Free text.
+    #[default]
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON that follows a schema.
+    JsonSchema,
+}
+
+/// Input a request brings besides text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// At least one image.
+    pub image: bool,
+    /// At least one sound.
+    pub audio: bool,
+    /// At least one file.
+    pub file: bool,
+}
+
+/// One top-level field, as it was written.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// The field's name.
+    pub key: Cow<'a, str>,
+    /// The value's exact text.
+    pub raw: &'a str,
+}
+
+/// A checked chat request, borrowed from its body.
+#[derive(Clone, Debug)]
+pub struct Envelope<'a> {
+    members: Vec<Member<'a>>,
+    /// Where `"developer"` stands as a role inside `messages`, as byte ranges of that slice.
+    developer_roles: Vec<std::ops::Range<usize>>,
+    /// The model asked for first, without its suffix.
+    pub model: Cow<'a, str>,
+    /// What the suffix of `model` asked for.
+    pub suffix: Option<Suffix>,
+    /// Models to fall back on, in order.
+    pub models: Vec<ModelRef<'a>>,
+    /// Whether the client wants server-sent events.
+    pub stream: bool,
+    /// Whether the client's stream ends with a usage chunk.
+    pub include_usage: bool,
+    /// Upper bound on generated tokens per choice; `max_completion_tokens` wins over `max_tokens`.
+    pub max_tokens: Option<u32>,
+    /// Number of choices, 1 to 128.
+    pub n: u32,
+    /// The client's seed.
+    pub seed: Option<i64>,
+    /// Whether any tool or function is offered to the model.
+    pub has_tools: bool,
+    /// The shape of the answer.
+    pub format: Format,
+    /// Whether log probabilities are wanted.
+    pub logprobs: bool,
+    /// Input other than text.
+    pub inputs: Inputs,
+    /// Names of the optional engine parameters in use, as offers declare them.
+    pub parameters: Vec<&'static str>,
+    /// Routing wishes and demands.
+    pub provider: ProviderPrefs,
+    /// The `messages` array as written.
+    pub messages: &'a str,
+    /// How many messages there are.
+    pub message_count: usize,
+    /// The `tools` array (or the older `functions`) as written, when it is not empty.
+    pub tools: Option<&'a str>,
+    /// Extra variables for the chat template, an object as written.
+    pub template_kwargs: Option<&'a str>,
+    /// The client's hint which requests share a prefix.
+    pub prompt_cache_key: Option<Cow<'a, str>>,
+    /// The service tier asked for.
+    pub service_tier: Option<Cow<'a, str>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads and checks a chat request.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the body is not JSON, a known field has the wrong type or range, a field
+    /// appears twice, or a bound is passed. Unknown fields are no error.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Invalid> {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            Invalid::new(None, format!("the request body is not UTF-8 (byte {})", error.valid_up_to()))
+        })?;
+        let mut cursor = Cursor::new(text);
+        if cursor.peek() != Some(b'{') {
+            cursor.value()?;
+            return Err(Invalid::new(None, "the request body must be a JSON object"));
+        }
+        let mut reader = Reader::default();
+        cursor.object(|cursor, key| reader.member(cursor, key))?;
+        cursor.end()?;
+        reader.finish()
+    }
+
+    /// The top-level fields in the order they were sent.
+    pub fn members(&self) -> &[Member<'a>] {
+        &self.members
+    }
+
+    /// The exact text of a top-level field.
+    pub fn raw(&self, key: &str) -> Option<&'a str> {
+        self.members.iter().find(|member| member.key == key).map(|member| member.raw)
+    }
+
+    /// Whether some message has the role `developer`.
+    pub fn has_developer_role(&self) -> bool {
+        !self.developer_roles.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Errors of the crates below, each variant given its status. No wildcards: a new variant asks for an answer.
+
+use billing::Error as B;
+use scheduler::Error as S;
+
+use super::ApiError;
+
+impl From<sqlx::Error> for ApiError {
+    /// A database that can't be reached is a matter of time; anything else is a fault of ours.
+    fn from(error: sqlx::Error) -> Self {
+        let unreachable = matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_));
+        if unreachable || is_shutting_down(&error) {
+            tracing::warn!(%error, "the database can't be reached");
+            return Self::overloaded(1_000);
+        }
+        Self::internal(&error)
+    }
+}
+
+/// What Postgres says while it stops or starts: 57P01 to 57P03.
+fn is_shutting_down(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("57P0"))
+}
+
+impl From<scheduler::Error> for ApiError {
+    fn from(error: scheduler::Error) -> Self {
+        match error {
+            S::Database(error) => error.into(),
+            S::ProviderNotFound(_) | S::NodeNotFound(_) | S::OfferNotFound(_) => {
+                Self::not_found("not_found", error.to_string())
+            }
+            S::SlugTaken(_) => Self::invalid("slug", error.to_string()).with_code("invalid_value"),
+            S::OffersChanged { .. } => Self::precondition(error.to_string()),
+            S::StaleHeartbeat { .. } => Self::invalid("seq", error.to_string()).with_code("invalid_value"),
+            S::ClockSkew { .. } => Self::invalid("sent_at_ms", error.to_string()).with_code("invalid_value"),
+            S::Corrupt { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<billing::Error> for ApiError {
+    fn from(error: billing::Error) -> Self {
+        match error {
+            B::CreditExhausted { held, .. } => Self::payment("credit_balance_exhausted", error.to_string(), held),
+            B::KeyLimit { held, .. } => Self::payment("key_limit_exceeded", error.to_string(), held),
+            B::ProjectLimit { held, .. } => Self::payment("project_spend_limit_exceeded", error.to_string(), held),
+            B::OrganizationLimit { held, .. } => {
+                Self::payment("organization_spend_limit_exceeded", error.to_string(), held)
+            }
+            B::Suspended { .. } => Self::forbidden("insufficient_permissions", error.to_string()),
+            B::Overloaded { .. } => Self::overloaded(1_000),
+            B::RequestIdDate { .. } => Self::internal(&error),
+            B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
+            B::Database(error) => error.into(),
+        }
+    }
+}

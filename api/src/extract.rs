@@ -1,0 +1,15 @@
+//! What handlers ask for: who is calling, and a body, query or path that has been checked.
+
+mod body;
+mod caller;
+mod node;
+mod path;
+mod provider;
+mod query;
+
+pub use body::{BODY_LIMIT, Json, read_body};
+pub use caller::{Admin, Caller, Manager, Payer, authenticate, bearer};
+pub use node::{NodeCaller, Supplier};
+pub use path::Path;
+pub use provider::ProviderCaller;
+pub use query::{Page, Query};

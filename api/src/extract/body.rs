@@ -1,0 +1,139 @@
+//! JSON in and out.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// Largest body of a call that is not inference: 500 usage reports fit four times.
+pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
+
+/// A JSON body. Coming in, an empty one is `{}`; going out, it never fails half-way.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &AppState) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_body(&parts.headers, body, BODY_LIMIT).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// Reads all of a JSON body of at most `limit` bytes.
+///
+/// # Errors
+/// 415 when there is one and it is not said to be JSON, 413 over the limit, 400 when it breaks off.
+pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    // Refused by what it says before any of it is read.
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(ApiError::too_large(limit));
+    }
+    let bytes = to_bytes(body, limit).await.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+            ApiError::too_large(limit)
+        } else {
+            ApiError::invalid(None::<&str>, "the request body broke off")
+        }
+    })?;
+    if !bytes.is_empty() && !is_json(headers) {
+        return Err(ApiError::unsupported_media_type());
+    }
+    Ok(bytes)
+}
+
+/// `application/json`, with any parameters, or anything built on it such as `application/problem+json`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() {
+            ApiError::invalid((path != ".").then_some(path.as_str()), inner.to_string())
+        } else {
+            ApiError::invalid(None::<&str>, format!("the request body is not valid JSON: {inner}"))
+        }
+    })?;
+    reader.end().map_err(|_| ApiError::invalid(None::<&str>, "something follows the request's JSON value"))?;
+    Ok(value)
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response(),
+            Err(error) => ApiError::internal(&error).into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[allow(dead_code)]
+        count: u32,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Outer {
+        #[serde(default)]
+        items: Vec<Inner>,
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_by_its_path() {
+        let error = parse::<Outer>(br#"{"items":[{"count":1},{"count":"two"}]}"#).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "items[1].count");
+        assert_eq!(error.status(), 400);
+    }
+
+    #[test]
+    fn an_empty_body_is_an_empty_object_and_unknown_fields_are_ignored() {
+        assert!(parse::<Outer>(b"").unwrap().items.is_empty());
+        assert!(parse::<Outer>(br#"{"later": 1}"#).unwrap().items.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_json_is_said_to_be_so() {
+        for text in ["{", "{\"items\":}", "{} {}"] {
+            let error = parse::<Outer>(text.as_bytes()).unwrap_err();
+            assert!(error.message().contains("JSON"), "{error:?}");
+            assert!(error.body()["error"]["param"].is_null());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_whether_or_not_it_says_so() {
+        let json = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let silent = read_body(&json, Body::from("[1,2,3]"), 3).await.unwrap_err();
+        assert_eq!(silent.status(), 413);
+        let mut honest = json.clone();
+        honest.insert(CONTENT_LENGTH, HeaderValue::from(7));
+        assert_eq!(read_body(&honest, Body::empty(), 3).await.unwrap_err().status(), 413);
+        assert_eq!(read_body(&HeaderMap::new(), Body::from("{}"), 3).await.unwrap_err().status(), 415);
+        assert!(read_body(&HeaderMap::new(), Body::empty(), 3).await.unwrap().is_empty());
+    }
+}

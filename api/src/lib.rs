@@ -1,0 +1,30 @@
+//! The broker: the composition root, and the only place that sees scheduler and billing together.
+
+pub mod accounts;
+pub mod ask;
+pub mod catalogue;
+pub mod check;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod dialect;
+pub mod dispatch;
+pub mod envelope;
+pub mod error;
+pub mod extract;
+pub mod generation;
+pub mod keys;
+pub mod openapi;
+pub mod probe;
+pub mod relay;
+pub mod request;
+pub mod router;
+pub mod routes;
+pub mod run;
+pub mod serve;
+pub mod sessions;
+pub mod stall;
+pub mod state;
+pub mod store;
+pub mod tokenizer;
+pub mod upstream;

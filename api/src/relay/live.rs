@@ -1,0 +1,251 @@
+//! One attempt that is being answered: its body, cut into events, taken in one by one, under the deadlines
+//! of the attempt machine.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use scheduler::attempt::classify::NodeFault;
+use scheduler::{Event, Machine, Step};
+use tokio::time::{Instant, Sleep};
+
+use crate::clock::Ticker;
+use crate::dialect::{Assembler, ChunkRewriter, EventScanner, FinishReason, Kind, UpstreamUsage};
+use crate::generation::Generation;
+use crate::tokenizer::Counter;
+use crate::upstream::Answer;
+
+/// Where events go: into a stream of chunks, or into one answer.
+pub enum Sink {
+    /// Rewritten chunks, waiting to be released.
+    Stream {
+        /// Knows what was already said.
+        rewriter: ChunkRewriter,
+        /// What the client gets next.
+        out: BytesMut,
+    },
+    /// Collected until the end.
+    Whole(Assembler),
+}
+
+/// How far an attempt has come.
+pub enum Progress {
+    /// The first thing the model generated is here: from now on the answer belongs to this node.
+    Begun,
+    /// Bytes for the client.
+    Released(Bytes),
+    /// The answer is complete; these are its last chunks, and what the attempt has shown.
+    Finished(Bytes, Step),
+    /// The attempt broke; the step says what to do instead.
+    Broken(Step),
+}
+
+/// An attempt that is being answered.
+pub struct Live {
+    machine: Machine,
+    ticker: Ticker,
+    answer: Answer,
+    scanner: EventScanner,
+    sink: Sink,
+    choices: u32,
+    timer: Pin<Box<Sleep>>,
+    begun: bool,
+    /// An answer that was whole before it had begun, kept until it is asked for.
+    early: Option<(Bytes, Step)>,
+}
+
+impl Sink {
+    fn push(&mut self, event: &[u8], counter: &mut Counter) -> Result<Kind, crate::dialect::Error> {
+        match self {
+            Self::Stream { rewriter, out } => rewriter.rewrite(event, out, counter),
+            Self::Whole(assembler) => assembler.push(event, counter),
+        }
+    }
+
+    fn usage(&self) -> Option<UpstreamUsage> {
+        match self {
+            Self::Stream { rewriter, .. } => rewriter.usage(),
+            Self::Whole(assembler) => assembler.usage(),
+        }
+    }
+
+    fn finish(&self) -> Option<FinishReason> {
+        match self {
+            Self::Stream { rewriter, .. } => rewriter.finish(0),
+            Self::Whole(assembler) => assembler.finish_reason(0),
+        }
+    }
+
+    fn is_complete(&self, choices: u32) -> bool {
+        match self {
+            Self::Stream { rewriter, .. } => rewriter.is_complete(choices),
+            Self::Whole(assembler) => assembler.is_complete(choices),
+        }
+    }
+
+    fn released(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Stream { out, .. } if !out.is_empty() => Some(out.split().freeze()),
+            Self::Stream { .. } | Self::Whole(_) => None,
+        }
+    }
+}
+
+impl Live {
+    /// Takes over an answer whose head has come.
+    #[must_use]
+    pub fn new(machine: Machine, ticker: Ticker, answer: Answer, sink: Sink, choices: u32) -> Self {
+        let wake = machine.deadline().map_or_else(Instant::now, |at| ticker.instant(at));
+        Self {
+            machine,
+            ticker,
+            answer,
+            scanner: EventScanner::new(),
+            sink,
+            choices,
+            timer: Box::pin(tokio::time::sleep_until(wake)),
+            begun: false,
+            early: None,
+        }
+    }
+
+    /// Gives back an end that came before any content, for whoever relays.
+    pub fn finished_early(&mut self, last: Bytes, step: Step) {
+        self.early = Some((last, step));
+    }
+
+    /// Usage as the provider counted it.
+    #[must_use]
+    pub fn usage(&self) -> Option<UpstreamUsage> {
+        self.sink.usage()
+    }
+
+    /// What was collected.
+    #[must_use]
+    pub fn into_sink(self) -> Sink {
+        self.sink
+    }
+
+    /// The machine, for whoever goes on without this attempt.
+    #[must_use]
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
+    /// Takes in what has arrived. Until [`Progress::Begun`] nothing is released.
+    pub fn poll_progress(&mut self, cx: &mut Context<'_>, generation: &mut Generation) -> Poll<Progress> {
+        if let Some((last, step)) = self.early.take() {
+            return Poll::Ready(Progress::Finished(last, step));
+        }
+        loop {
+            if let Some(progress) = self.take_events(generation) {
+                return Poll::Ready(progress);
+            }
+            if self.begun
+                && let Some(bytes) = self.sink.released()
+            {
+                return Poll::Ready(Progress::Released(bytes));
+            }
+            match Pin::new(self.answer.body()).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(piece) = frame.into_data() {
+                        self.scanner.push(piece);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "an upstream body broke");
+                    return Poll::Ready(self.broken(NodeFault::Reset));
+                }
+                Poll::Ready(None) => return Poll::Ready(self.at_end(generation)),
+                Poll::Pending => return self.poll_deadline(cx),
+            }
+        }
+    }
+
+    /// Reads whole events until one begins, ends or breaks the answer.
+    fn take_events(&mut self, generation: &mut Generation) -> Option<Progress> {
+        loop {
+            let event = match self.scanner.next_event() {
+                Ok(event) => event?,
+                Err(error) => return Some(self.malformed(&error)),
+            };
+            if let Some(progress) = self.take(&event, generation) {
+                return Some(progress);
+            }
+        }
+    }
+
+    fn take(&mut self, event: &[u8], generation: &mut Generation) -> Option<Progress> {
+        let kind = match self.sink.push(event, generation.counter()) {
+            Ok(kind) => kind,
+            Err(error) => return Some(self.malformed(&error)),
+        };
+        if kind == Kind::Done {
+            return Some(self.end(generation));
+        }
+        if !kind.is_generated() {
+            return None;
+        }
+        let now = self.ticker.now();
+        self.machine.on(Event::Content { tokens: 1 }, now);
+        if self.begun {
+            return None;
+        }
+        self.begun = true;
+        generation.content_arrived(now);
+        Some(Progress::Begun)
+    }
+
+    /// The body ended without a terminal event: complete only when every choice had finished.
+    fn at_end(&mut self, generation: &mut Generation) -> Progress {
+        if let Some(event) = self.scanner.finish()
+            && let Some(progress) = self.take(&event, generation)
+            && !matches!(progress, Progress::Begun)
+        {
+            return progress;
+        }
+        self.end(generation)
+    }
+
+    fn end(&mut self, generation: &mut Generation) -> Progress {
+        let finished = self.sink.is_complete(self.choices);
+        if finished && !self.begun {
+            // A finish reason without a word is an answer too, an empty one; only silence is none.
+            self.machine.on(Event::Content { tokens: 0 }, self.ticker.now());
+        }
+        let step = self.machine.on(Event::End { finished }, self.ticker.now());
+        if !finished {
+            return Progress::Broken(step);
+        }
+        generation.finished_as(self.sink.finish());
+        Progress::Finished(self.sink.released().unwrap_or_default(), step)
+    }
+
+    fn malformed(&mut self, error: &crate::dialect::Error) -> Progress {
+        // The provider's own words are for us; the client gets ours.
+        tracing::debug!(%error, "an upstream stream can't be read on");
+        let fault = match error {
+            crate::dialect::Error::Upstream(_) => NodeFault::InBand,
+            crate::dialect::Error::EventTooLarge | crate::dialect::Error::Malformed(_) => NodeFault::Malformed,
+        };
+        self.broken(fault)
+    }
+
+    fn broken(&mut self, fault: NodeFault) -> Progress {
+        Progress::Broken(self.machine.on(Event::Error(fault), self.ticker.now()))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let Some(deadline) = self.machine.deadline() else { return Poll::Pending };
+            let now = self.ticker.now();
+            if deadline <= now {
+                return Poll::Ready(Progress::Broken(self.machine.on(Event::Tick, now)));
+            }
+            self.timer.as_mut().reset(self.ticker.instant(deadline));
+        }
+        Poll::Pending
+    }
+}

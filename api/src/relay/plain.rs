@@ -1,0 +1,41 @@
+//! A plain answer: the same attempt, taken in whole.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+
+use super::live::{Live, Progress, Sink};
+use crate::dialect::Tail;
+use crate::error::ApiError;
+use crate::generation::{Failure, Generation};
+
+/// Reads the attempt to its end, waits for the books, and writes the answer.
+///
+/// # Errors
+/// [`ApiError`] when the attempt breaks off; nothing is charged then.
+pub async fn assemble(mut generation: Box<Generation>, mut live: Live) -> Result<Bytes, ApiError> {
+    let observed = loop {
+        match poll_fn(|cx| live.poll_progress(cx, &mut generation)).await {
+            Progress::Begun | Progress::Released(_) => {}
+            Progress::Finished(_, step) => break step.ended,
+            Progress::Broken(step) => {
+                drop(live);
+                let failure = Failure::of(&step.action);
+                return Err(generation.fail_plain(failure, step.ended));
+            }
+        }
+    };
+    let usage = live.usage();
+    let Sink::Whole(assembler) = live.into_sink() else {
+        return Err(ApiError::internal(&std::io::Error::other("a plain answer was streamed")));
+    };
+    let (head, provider) = (generation.head().clone(), generation.provider_name());
+    let settled = generation.complete(usage, observed);
+    let usage = settled.as_ref().map(|settled| settled.usage);
+    let tail = Tail { provider: provider.as_deref(), service_tier: "default", usage: usage.as_ref() };
+    let body = assembler.finish(&head, tail);
+    if let Some(settled) = settled {
+        settled.ack.await;
+    }
+    Ok(body.into())
+}

@@ -1,0 +1,32 @@
+//! Every route in one list.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::request;
+use crate::routes;
+use crate::state::AppState;
+
+/// The whole HTTP surface. The API is served at `/v1` and, the same, at `/api/v1`.
+pub fn router(app: AppState) -> Router {
+    let api = Router::new()
+        .merge(routes::chat::routes())
+        .merge(routes::models::routes())
+        .merge(routes::generation::routes())
+        .merge(routes::credits::routes())
+        .merge(routes::key::routes())
+        .merge(routes::keys::routes())
+        .merge(routes::providers::routes())
+        .merge(routes::tunnel::routes());
+    Router::new()
+        .nest("/v1", api.clone())
+        .nest("/api/v1", api)
+        .merge(routes::health::routes())
+        .merge(routes::document::routes())
+        .fallback(request::unknown_url)
+        .layer(DefaultBodyLimit::max(app.config.gateway.max_body_bytes))
+        .layer(CatchPanicLayer::custom(request::panicked))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), request::stamp))
+        .with_state(app)
+}

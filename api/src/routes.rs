@@ -1,0 +1,18 @@
+//! One file per resource.
+
+pub mod challenges;
+pub mod chat;
+pub mod credits;
+pub mod document;
+pub mod generation;
+pub mod health;
+pub mod heartbeats;
+pub mod key;
+pub mod keys;
+pub mod models;
+pub mod nodes;
+pub mod offers;
+pub mod providers;
+pub mod reports;
+pub mod sessions;
+pub mod tunnel;

@@ -1,0 +1,189 @@
+//! The catalogue as users see it: what somebody offers, at the price of the cheapest offer that takes work.
+
+use std::collections::BTreeSet;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::HeaderMap;
+use protocol::Prices;
+use scheduler::OfferEntry;
+use scheduler::pool::snapshot::ModelPool;
+use serde::Serialize;
+
+use crate::envelope::ModelRef;
+use crate::error::ApiError;
+use crate::extract::{Json, Path, authenticate, bearer};
+use crate::state::AppState;
+use crate::store;
+use crate::store::models::Model;
+
+/// The routes of this file. A model id keeps its slash, written raw or percent-encoded.
+pub fn routes() -> Router<AppState> {
+    Router::new().route("/models", get(list)).route("/models/{*id}", get(show))
+}
+
+/// One page with every model.
+#[derive(Debug, Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<View>,
+}
+
+#[derive(Debug, Serialize)]
+struct View {
+    id: String,
+    object: &'static str,
+    created: i64,
+    owned_by: String,
+    canonical_slug: String,
+    name: String,
+    description: String,
+    context_length: u32,
+    hugging_face_id: Option<String>,
+    architecture: Architecture,
+    pricing: Pricing,
+    top_provider: TopProvider,
+    supported_parameters: BTreeSet<String>,
+    per_request_limits: Option<()>,
+}
+
+#[derive(Debug, Serialize)]
+struct Architecture {
+    modality: String,
+    input_modalities: BTreeSet<String>,
+    output_modalities: BTreeSet<String>,
+    tokenizer: &'static str,
+    instruct_type: Option<()>,
+}
+
+/// US dollars per token or request, decimal strings.
+#[derive(Debug, Serialize)]
+struct Pricing {
+    prompt: String,
+    completion: String,
+    request: String,
+    input_cache_read: String,
+    input_cache_write: String,
+}
+
+#[derive(Debug, Serialize)]
+struct TopProvider {
+    context_length: u32,
+    max_completion_tokens: Option<u32>,
+    is_moderated: bool,
+}
+
+/// All models somebody offers.
+#[tracing::instrument(name = "api.models.list", skip_all)]
+async fn list(State(app): State<AppState>, headers: HeaderMap) -> Result<Json<List>, ApiError> {
+    check_key(&app, &headers).await?;
+    let mut conn = app.db.acquire().await?;
+    let models = store::models::list(&mut conn).await?;
+    drop(conn);
+    let snapshot = app.scheduler.snapshot();
+    let data = models.into_iter().filter_map(|model| view(model, &snapshot)).collect();
+    Ok(Json(List { object: "list", data }))
+}
+
+/// One model that somebody offers. A routing suffix on the id is no part of it.
+#[tracing::instrument(name = "api.models.show", skip_all)]
+async fn show(State(app): State<AppState>, headers: HeaderMap, Path(id): Path<String>) -> Result<Json<View>, ApiError> {
+    check_key(&app, &headers).await?;
+    let asked = ModelRef::parse(id.as_str().into());
+    let mut conn = app.db.acquire().await?;
+    let model = store::models::find(&mut conn, &asked.id).await?;
+    drop(conn);
+    let view = model.and_then(|model| view(model, &app.scheduler.snapshot()));
+    view.map(Json).ok_or_else(|| ApiError::model_not_found(&id))
+}
+
+/// The catalogue is public, but clients also use it to try a key: one that is sent must count.
+async fn check_key(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
+    if bearer(headers).is_some() {
+        authenticate(app, headers).await?;
+    }
+    Ok(())
+}
+
+/// `None` while nobody offers the model. Where every offer is out for the moment, the price of one of them
+/// is shown, so that a model does not come and go with its nodes.
+fn view(model: Model, snapshot: &scheduler::Snapshot) -> Option<View> {
+    let pool = snapshot.model(&model.id)?;
+    let top = pool.cheapest().or_else(|| pool.offers.first())?;
+    let spec = &top.listing.offer.spec;
+    let (input_modalities, output_modalities) = modalities(pool);
+    Some(View {
+        object: "model",
+        created: model.created_at.unix_seconds(),
+        owned_by: model.id.split_once('/').map_or("steelyard", |(author, _)| author).to_owned(),
+        canonical_slug: model.id.clone(),
+        name: model.name,
+        description: model.description,
+        context_length: model.context_length,
+        hugging_face_id: model.hugging_face_id,
+        architecture: Architecture {
+            modality: format!("{}->{}", join(&input_modalities), join(&output_modalities)),
+            input_modalities,
+            output_modalities,
+            tokenizer: "Other",
+            instruct_type: None,
+        },
+        pricing: pricing(&top.price.prices),
+        top_provider: TopProvider {
+            context_length: spec.context_length,
+            max_completion_tokens: spec.max_output_tokens,
+            is_moderated: false,
+        },
+        supported_parameters: union(pool, |offer| offer.supported_parameters()),
+        per_request_limits: None,
+        id: model.id,
+    })
+}
+
+fn modalities(pool: &ModelPool) -> (BTreeSet<String>, BTreeSet<String>) {
+    let input = union(pool, |offer| &offer.listing.offer.spec.input_modalities);
+    (input, union(pool, |offer| &offer.listing.offer.spec.output_modalities))
+}
+
+/// What any offer of the model can do.
+fn union(pool: &ModelPool, names: impl Fn(&OfferEntry) -> &[String]) -> BTreeSet<String> {
+    pool.offers.iter().flat_map(|offer| names(offer)).cloned().collect()
+}
+
+fn join(names: &BTreeSet<String>) -> String {
+    // Text leads, as everywhere this notation is used; the rest follows by name.
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_by_key(|name| *name != "text");
+    names.join("+")
+}
+
+fn pricing(prices: &Prices) -> Pricing {
+    Pricing {
+        prompt: prices.prompt.to_string(),
+        completion: prices.completion.to_string(),
+        request: prices.request.to_string(),
+        input_cache_read: prices.cached_prompt.unwrap_or(prices.prompt).to_string(),
+        input_cache_write: prices.cache_write.unwrap_or(prices.prompt).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Price;
+
+    #[test]
+    fn text_leads_a_modality() {
+        let names = ["audio", "image", "text"].map(str::to_owned).into();
+        assert_eq!(join(&names), "text+audio+image");
+    }
+
+    #[test]
+    fn a_class_without_a_price_shows_its_parents() {
+        let prompt = Price::from_pico(100_000).unwrap_or_default();
+        let shown = pricing(&Prices { prompt, cached_prompt: Some(Price::ZERO), ..Prices::default() });
+        assert_eq!([shown.prompt.as_str(), &shown.input_cache_write], ["0.0000001", "0.0000001"]);
+        assert_eq!([shown.input_cache_read.as_str(), &shown.request], ["0", "0"]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What nodes say their attempts used, signed.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use billing::store::reports::Kept;
+use ed25519_dalek::VerifyingKey;
+use protocol::receipt::SignedReport;
+use protocol::session::{MAX_REPORTS, PutReports, RefusedReport, ReportsReply};
+use protocol::{NodeId, ProviderId};
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::nodes;
+use crate::error::ApiError;
+use crate::extract::{Json, NodeCaller};
+use crate::state::AppState;
+
+/// The routes of this file.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/providers/{provider}/nodes/{node}/reports", post(put))
+}
+
+/// Takes reports, each once by its attempt. One that can't be believed is refused for good and does not hold
+/// up the others.
+#[tracing::instrument(name = "api.reports.put", skip_all, fields(node.id = %caller.node))]
+async fn put(
+    State(app): State<AppState>,
+    caller: NodeCaller,
+    Json(body): Json<PutReports>,
+) -> Result<Json<ReportsReply>, ApiError> {
+    if body.reports.len() > MAX_REPORTS {
+        return Err(ApiError::invalid("reports", format!("at most {MAX_REPORTS}")));
+    }
+    let mut conn = app.db.acquire().await?;
+    let node = nodes::owned(&mut conn, caller.provider, caller.node).await?;
+    drop(conn);
+    // A full call is some 25 ms of signatures: not on a thread that relays streams.
+    let sorting = tokio::task::spawn_blocking(move || sort(&node.public_key, node.id, body.reports));
+    let (believed, mut refused) = sorting.await.map_err(|error| ApiError::internal(&error))?;
+    let mut accepted = 0;
+    let mut tx = app.db.begin().await?;
+    for report in &believed {
+        match keep(&mut tx, caller.provider, report).await? {
+            None => accepted += 1,
+            Some(reason) => refused.push(RefusedReport { attempt: report.report.attempt, reason: reason.to_owned() }),
+        }
+    }
+    tx.commit().await?;
+    Ok(Json(ReportsReply { accepted, refused }))
+}
+
+/// Keeps one report; the reason when it can't be kept. The savepoint keeps one that has no place (an attempt
+/// dated where no partition is, which none of ours can be) from taking the others with it.
+async fn keep(
+    conn: &mut PgConnection,
+    provider: ProviderId,
+    report: &SignedReport,
+) -> Result<Option<&'static str>, sqlx::Error> {
+    let mut savepoint = conn.begin().await?;
+    match billing::store::reports::keep(&mut savepoint, provider, report).await {
+        Ok(Kept::New | Kept::Earlier) => {
+            savepoint.commit().await?;
+            Ok(None)
+        }
+        Ok(Kept::NotYours) => Ok(Some("the attempt is another node's")),
+        Err(error) if is_out_of_range(&error) => Ok(Some("the attempt's id is dated too far from now")),
+        Err(error) => Err(error),
+    }
+}
+
+/// "No partition of relation found for row" is reported as a check violation.
+fn is_out_of_range(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_check_violation())
+}
+
+/// Parts reports that this node signed about its own work from those it did not.
+fn sort(public_key: &[u8; 32], node: NodeId, reports: Vec<SignedReport>) -> (Vec<SignedReport>, Vec<RefusedReport>) {
+    let key = VerifyingKey::from_bytes(public_key);
+    let (mut believed, mut refused) = (Vec::with_capacity(reports.len()), Vec::new());
+    for report in reports {
+        let reason = if report.report.node != node {
+            Some("the report is about another node".to_owned())
+        } else {
+            match &key {
+                Ok(key) => report.verify(key).err().map(|error| error.to_string()),
+                Err(_) => Some("the node's stored key can't be used".to_owned()),
+            }
+        };
+        match reason {
+            None => believed.push(report),
+            Some(reason) => refused.push(RefusedReport { attempt: report.report.attempt, reason }),
+        }
+    }
+    (believed, refused)
+}

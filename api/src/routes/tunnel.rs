@@ -1,0 +1,68 @@
+//! A node dials in: the connection is upgraded, and from then on the node serves and we ask.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use protocol::{NodeId, header as ours, version};
+
+use crate::error::ApiError;
+use crate::extract::NodeCaller;
+use crate::state::AppState;
+use crate::upstream::{Tunnel, drive_control};
+
+/// The tunnel route.
+pub fn routes() -> Router<AppState> {
+    Router::new().route("/providers/{provider}/nodes/{node}/tunnel", get(open))
+}
+
+/// Upgrades to a tunnel. The session token names the node; the path must agree with it.
+#[tracing::instrument(name = "api.tunnel.open", skip_all, fields(node.id = %caller.node))]
+async fn open(State(app): State<AppState>, caller: NodeCaller, mut request: Request) -> Result<Response, ApiError> {
+    check_upgrade(request.headers())?;
+    let spoken = request.headers().get(ours::PROTOCOL).and_then(|value| value.to_str().ok());
+    let spoken = version::negotiate(spoken).map_err(|error| ApiError::invalid(None, error.to_string()))?;
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (node, owner) = (caller.node, app.clone());
+    app.shutdown.spawn(async move { hold(owner, node, upgrade).await });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static(ours::TUNNEL_UPGRADE)),
+        (header::HeaderName::from_static(ours::PROTOCOL), HeaderValue::from(spoken)),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+fn check_upgrade(headers: &HeaderMap) -> Result<(), ApiError> {
+    let asked = headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(ours::TUNNEL_UPGRADE.as_bytes()));
+    if asked {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(None, "this URL is for steelyard-node: send `connection: upgrade` and `upgrade: steelyard-h2`"))
+    }
+}
+
+/// Keeps one tunnel until it breaks or the broker stops. Whichever tunnel of the node is free to takes the
+/// control stream; when that one breaks the next takes over.
+async fn hold(app: AppState, node: NodeId, upgrade: OnUpgrade) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return tracing::debug!(node.id = %node, %error, "a tunnel was never upgraded"),
+    };
+    let (tunnel, drive) = match Tunnel::open(node, upgraded).await {
+        Ok(opened) => opened,
+        Err(error) => return tracing::debug!(node.id = %node, %error, "a tunnel did not speak HTTP/2"),
+    };
+    let Some(_registered) = app.upstreams.register(node, &tunnel) else {
+        return tracing::warn!(node.id = %node, "the node opened more tunnels than it may");
+    };
+    let _presence = app.scheduler.connected(node);
+    tracing::info!(node.id = %node, tunnels = app.upstreams.tunnels(node), "a tunnel opened");
+    tokio::select! {
+        () = drive => {}
+        () = drive_control(&app, node, &tunnel) => {}
+    }
+    tracing::info!(node.id = %node, "a tunnel closed");
+}

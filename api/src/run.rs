@@ -1,0 +1,126 @@
+//! Builds the broker's parts and starts everything that runs beside requests.
+
+use std::time::Duration;
+
+use platform::shutdown::Shutdown;
+use platform::telemetry::Metrics;
+use platform::worker::{self, Next, Worker};
+use protocol::{Env, Timestamp};
+use scheduler::Scheduler;
+use scheduler::attempt::seed::SeedKey;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::commands::Error;
+use crate::config::Config;
+use crate::keys::Keys;
+use crate::probe::Prober;
+use crate::sessions::Sessions;
+use crate::state::{App, AppState};
+use crate::tokenizer::Tokenizers;
+use crate::upstream::{Direct, DirectConfig, Upstreams};
+
+impl App {
+    /// Builds every part on a migrated database. Nothing runs yet but billing's own loops.
+    ///
+    /// # Errors
+    /// [`Error`] names what is missing.
+    pub async fn build(config: Config, env: Env, db: PgPool, metrics: Metrics, shutdown: Shutdown) -> Result<Self, Error> {
+        let billing =
+            billing::Billing::start(db.clone(), env.clone(), config.billing.clone(), &config.server.replica).await?;
+        let scheduler = Scheduler::new(env.clone(), config.scheduler.clone());
+        scheduler.reload(&mut *db.acquire().await?).await?;
+        let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
+        catalogue.refresh(&db, &tokenizers).await?;
+        let direct = Direct::new(DirectConfig {
+            allow_private: config.providers.allow_private,
+            connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
+        });
+        Ok(Self {
+            keys: Keys::new(db.clone(), env.clone()),
+            sessions: Sessions::new(db.clone(), env.clone()),
+            upstreams: Upstreams::new(direct),
+            seeds: SeedKey::new(env.bytes()),
+            catalogue: Mutex::new(catalogue),
+            billing,
+            scheduler,
+            tokenizers,
+            metrics,
+            shutdown,
+            config,
+            env,
+            db,
+        })
+    }
+
+    /// Takes in models that were added or changed.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; what was loaded stays in use.
+    pub async fn refresh_catalogue(&self) -> Result<usize, CatalogueError> {
+        self.catalogue.lock().await.refresh(&self.db, &self.tokenizers).await
+    }
+}
+
+/// Starts everything that runs beside requests; the shutdown owns it all.
+pub fn spawn_all(app: &AppState) {
+    let shutdown = &app.shutdown;
+    let stop = shutdown.token().clone();
+    let pool = scheduler::run::keep_current(
+        app.scheduler.clone(),
+        app.db.clone(),
+        app.env.clone(),
+        stop.clone().cancelled_owned(),
+    );
+    shutdown.spawn(pool);
+    shutdown.spawn(app.keys.clone().listen(stop));
+    let spawn = |app: &AppState| {
+        worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
+        worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
+        worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
+    };
+    spawn(app);
+}
+
+/// Takes in models an operator adds while the broker runs.
+struct Models(AppState);
+
+impl Worker for Models {
+    type Error = CatalogueError;
+
+    fn name(&self) -> &'static str {
+        "api.catalogue"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    async fn tick(&mut self, _: Timestamp) -> Result<Next, CatalogueError> {
+        self.0.refresh_catalogue().await.map(|_| Next::Wait)
+    }
+}
+
+/// Marks nodes offline that nobody has heard of.
+struct Silence(AppState);
+
+impl Worker for Silence {
+    type Error = scheduler::Error;
+
+    fn name(&self) -> &'static str {
+        "scheduler.silence"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
+        let mut conn = self.0.db.acquire().await?;
+        for node in scheduler::run::take_offline(&self.0.scheduler, &mut conn, now).await? {
+            tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
+        }
+        Ok(Next::Wait)
+    }
+}

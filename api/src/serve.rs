@@ -1,0 +1,105 @@
+//! Accepts connections: bounded, without Nagle's delay, and drained at the end rather than cut.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Server;
+use crate::stall::Stall;
+
+/// Serves `router` on `listener` until `stop`, then lets what is in flight finish.
+///
+/// Returns once every connection has ended or the drain deadline has passed.
+pub async fn serve(listener: TcpListener, router: Router, config: &Server, stop: CancellationToken) {
+    let open = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    let builder = builder(config);
+    let service = TowerToHyperService::new(router);
+    let stall_after = Duration::from_millis(config.client_stall_timeout_ms);
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+        };
+        let stream = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    rest_after(&error).await;
+                    continue;
+                }
+            },
+        };
+        let Some(io) = prepare(stream, stall_after) else { continue };
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service.clone()).into_owned();
+        let stop = stop.clone();
+        open.spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a client connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    open.close();
+    let deadline = Duration::from_millis(config.drain_timeout_ms);
+    if tokio::time::timeout(deadline, open.wait()).await.is_err() {
+        tracing::warn!(deadline_ms = config.drain_timeout_ms, "some answers were cut off at the drain deadline");
+    }
+}
+
+fn builder(config: &Server) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
+        .max_headers(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams_per_connection)
+        .max_header_list_size(64 * 1024)
+        // Mass cancellation by a client is ordinary here; hyper's default of 20 would cut the connection.
+        .max_pending_accept_reset_streams(1_024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+fn prepare(stream: TcpStream, stall_after: Duration) -> Option<Stall<TcpStream>> {
+    // Without this every small chunk of a stream waits for the acknowledgement of the one before.
+    stream.set_nodelay(true).ok()?;
+    Some(Stall::new(stream, stall_after))
+}
+
+/// Out of file descriptors, accept fails at once and would spin; a refused connection is only the peer's loss.
+async fn rest_after(error: &io::Error) {
+    let peer = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    );
+    if !peer {
+        tracing::warn!(%error, "accepting a connection failed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

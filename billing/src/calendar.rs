@@ -1,0 +1,80 @@
+//! Where UTC days, weeks and months begin, in whole-number arithmetic on the proleptic Gregorian calendar.
+
+use protocol::Timestamp;
+
+const DAY_S: i64 = 86_400;
+
+/// Days since 1970-01-01.
+pub(crate) fn day_of(at: Timestamp) -> i64 {
+    at.unix_seconds().div_euclid(DAY_S)
+}
+
+/// Midnight of the day numbered `day`.
+pub(crate) fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_unix_seconds(day.saturating_mul(DAY_S))
+}
+
+/// The Monday of the week `day` lies in; day 0 was a Thursday.
+pub(crate) fn monday(day: i64) -> i64 {
+    day - (day + 3).rem_euclid(7)
+}
+
+/// The first day of the month `day` lies in.
+pub(crate) fn first_of_month(day: i64) -> i64 {
+    let (year, month, _) = date(day);
+    number(year, month, 1)
+}
+
+/// The first day of the month after the one `day` lies in.
+pub(crate) fn first_of_next_month(day: i64) -> i64 {
+    let (year, month, _) = date(day);
+    if month == 12 { number(year + 1, 1, 1) } else { number(year, month + 1, 1) }
+}
+
+/// Year, month and day of a day number. Counts years from March, so the leap day comes last.
+pub(crate) fn date(day: i64) -> (i64, i64, i64) {
+    let shifted = day + 719_468; // days from 0000-03-01 to 1970-01-01
+    let era = shifted.div_euclid(146_097); // 400 years
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, of_year - (153 * from_march + 2) / 5 + 1)
+}
+
+fn number(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * from_march + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_days_have_their_dates() {
+        for (day, expected) in
+            [(0, (1970, 1, 1)), (11_016, (2000, 2, 29)), (20_782, (2026, 11, 25)), (-1, (1969, 12, 31))]
+        {
+            assert_eq!(date(day), expected);
+            assert_eq!(number(expected.0, expected.1, expected.2), day);
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_goes_round() {
+        for day in 0..146_097 {
+            let (year, month, of_month) = date(day);
+            assert_eq!(number(year, month, of_month), day);
+            assert!(first_of_month(day) <= day && day < first_of_next_month(day));
+            assert!((0..7).contains(&(day - monday(day))));
+        }
+        assert_eq!(monday(20_782), 20_780); // 2026-11-25 is a Wednesday
+    }
+}

@@ -1,0 +1,75 @@
+//! What can go wrong with money, one variant per answer a caller must give.
+
+use protocol::{KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, RequestId};
+
+/// Why money could not be set aside, booked or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The account has less than is needed, even after idle money was called back.
+    #[error("account {account} cannot cover {needed}")]
+    CreditExhausted {
+        /// Whose account.
+        account: OrganizationId,
+        /// What the hold asked for.
+        needed: NanoUsd,
+        /// What requests in flight hold, when that would cover the missing amount.
+        held: Option<NanoUsd>,
+    },
+    /// The key's own limit leaves less than is needed.
+    #[error("the limit of key {key} cannot cover {needed}")]
+    KeyLimit {
+        /// Which key.
+        key: KeyId,
+        /// What the hold asked for.
+        needed: NanoUsd,
+        /// What requests in flight hold, when that would cover the missing amount.
+        held: Option<NanoUsd>,
+    },
+    /// The project's spend limit leaves less than is needed.
+    #[error("the spend limit of project {project} cannot cover {needed}")]
+    ProjectLimit {
+        /// Which project.
+        project: ProjectId,
+        /// What the hold asked for.
+        needed: NanoUsd,
+        /// What requests in flight hold, when that would cover the missing amount.
+        held: Option<NanoUsd>,
+    },
+    /// The organization's own spend limit leaves less than is needed.
+    #[error("the spend limit of organization {organization} cannot cover {needed}")]
+    OrganizationLimit {
+        /// Which organization.
+        organization: OrganizationId,
+        /// What the hold asked for.
+        needed: NanoUsd,
+        /// What requests in flight hold, when that would cover the missing amount.
+        held: Option<NanoUsd>,
+    },
+    /// The account may not borrow at all.
+    #[error("account {account} is suspended")]
+    Suspended {
+        /// Whose account.
+        account: OrganizationId,
+    },
+    /// The settle buffer is full or stuck; a new request could not be written down in time.
+    #[error("{queued} settled requests wait to be written")]
+    Overloaded {
+        /// How many rows wait.
+        queued: usize,
+    },
+    /// An id dated too far from now: its partition may not exist, so a duplicate could slip in.
+    #[error("request id {request} is not dated near now")]
+    RequestIdDate {
+        /// The id.
+        request: RequestId,
+    },
+    /// A price so high that its user price leaves the range of a price.
+    #[error("the price of offer {offer} is out of range")]
+    PriceOutOfRange {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// The ledger can't be reached now, and no lease covers the request.
+    #[error("the ledger cannot be reached")]
+    Database(#[from] sqlx::Error),
+}

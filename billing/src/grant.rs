@@ -1,0 +1,125 @@
+//! Credit given: where it came from, and how long it lasts.
+
+use protocol::{Env, GrantId, NanoUsd, OrganizationId, Timestamp, TransferId};
+use sqlx::PgConnection;
+
+use crate::Error;
+use crate::account::{AccountKind, LedgerAccount};
+use crate::ledger::{Cause, Posting, Transfer};
+use crate::store;
+
+/// Why credit was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantKind {
+    /// To win a user.
+    Promo,
+    /// To make up for something.
+    Goodwill,
+}
+
+/// Credit to be given.
+#[derive(Debug, Clone)]
+pub struct NewGrant {
+    /// To whom. The account is opened when it does not exist.
+    pub account: OrganizationId,
+    /// Why.
+    pub kind: GrantKind,
+    /// Names the occasion: the same one gives once, however often it is asked for.
+    pub cause: String,
+    /// How much, above zero.
+    pub amount: NanoUsd,
+    /// When what is left of it goes; `None` for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What became of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// Given now.
+    New(GrantId),
+    /// This occasion gave before.
+    Earlier(GrantId),
+}
+
+impl GrantKind {
+    /// The name, as stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promo => "promo",
+            Self::Goodwill => "goodwill",
+        }
+    }
+
+    const fn expense(self) -> AccountKind {
+        match self {
+            Self::Promo => AccountKind::PromoExpense,
+            Self::Goodwill => AccountKind::GoodwillExpense,
+        }
+    }
+
+    fn cause(self, occasion: &str) -> Cause {
+        match self {
+            Self::Promo => Cause::Promo(occasion.to_owned()),
+            Self::Goodwill => Cause::Goodwill(occasion.to_owned()),
+        }
+    }
+}
+
+/// Gives credit: one booking, one grant, and the account's available money, all in the caller's
+/// transaction. What the account owes is paid first.
+///
+/// # Errors
+/// [`Error::Database`]. Repeating it after any error, or after success, gives once.
+pub async fn grant(conn: &mut PgConnection, env: &Env, new: &NewGrant) -> Result<Granted, Error> {
+    store::accounts::open(conn, new.account).await?;
+    store::grants::lock_account(conn, new.account).await?;
+    if let Some(earlier) = store::grants::find_by_cause(conn, new.kind.as_str(), &new.cause).await? {
+        return Ok(Granted::Earlier(earlier));
+    }
+    let (credits, receivable) = (LedgerAccount::credits(new.account), LedgerAccount::receivable(new.account));
+    let owed = store::transfers::turnover(conn, receivable).await?.balance(AccountKind::Receivable);
+    let repaid = NanoUsd::new(owed).unwrap_or(NanoUsd::ZERO).min(new.amount);
+    let postings = [
+        Posting::new(LedgerAccount::platform(new.kind.expense()), credits, new.amount),
+        Posting::new(credits, receivable, repaid),
+    ];
+    let transfer = Transfer {
+        id: env.mint::<TransferId>(),
+        cause: new.kind.cause(&new.cause),
+        postings: postings.into_iter().flatten().collect(),
+    };
+    store::transfers::book(conn, &transfer).await?;
+    let id = env.mint::<GrantId>();
+    store::grants::insert(conn, id, new, repaid, env.now()).await?;
+    Ok(Granted::New(id))
+}
+
+/// Takes what an account has spent from its grants: promo before other credit, earliest expiry first.
+/// Returns how much was taken. Run it in a transaction of its own, or in the one that needs it done.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn burn(conn: &mut PgConnection, account: OrganizationId) -> Result<NanoUsd, sqlx::Error> {
+    store::grants::lock_account(conn, account).await?;
+    store::grants::burn(conn, account).await
+}
+
+/// Takes expired promo credit back, as far as it is not lent out; the rest when it returns.
+/// Returns how much was taken. Run it in a transaction of its own.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn expire(conn: &mut PgConnection, env: &Env, account: OrganizationId) -> Result<NanoUsd, Error> {
+    burn(conn, account).await?;
+    let mut taken = NanoUsd::ZERO;
+    for due in store::grants::list_expired(conn, account, env.now()).await? {
+        let Some(amount) = store::grants::expire(conn, account, due.grant).await? else { break };
+        let (debit, credit) = (LedgerAccount::credits(account), LedgerAccount::platform(AccountKind::PromoExpense));
+        let cause = Cause::PromoExpired { grant: due.grant, taken: due.expired };
+        let postings = Posting::new(debit, credit, amount).into_iter().collect();
+        store::transfers::book(conn, &Transfer { id: env.mint(), cause, postings }).await?;
+        taken = taken.saturating_add(amount);
+    }
+    Ok(taken)
+}

@@ -1,0 +1,142 @@
+//! Bookings: every movement names one account it leaves, one it enters, and why.
+
+use std::fmt;
+
+use protocol::{FlushId, GrantId, NanoUsd, TransferId};
+
+use crate::account::{AccountKind, LedgerAccount};
+
+/// The only currency booked so far.
+pub(crate) const USD: &str = "USD";
+
+/// One debit and one credit of the same positive amount: a one-sided booking can't be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posting {
+    debit: LedgerAccount,
+    credit: LedgerAccount,
+    amount: NanoUsd,
+}
+
+/// Why money moved. Booking the same cause again is a no-op.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// A batch of settled requests.
+    Settle(FlushId),
+    /// Usage of that batch whose lease was gone, beyond what the account had.
+    Late(FlushId),
+    /// Promo credit, by the name of its occasion.
+    Promo(String),
+    /// Goodwill credit, by the name of its occasion.
+    Goodwill(String),
+    /// A part of a grant that expired after `taken` nano-USD of it already had.
+    PromoExpired {
+        /// Which grant.
+        grant: GrantId,
+        /// What had expired before.
+        taken: NanoUsd,
+    },
+}
+
+/// The postings of one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Names it.
+    pub id: TransferId,
+    /// Makes it unique.
+    pub cause: Cause,
+    /// At least one.
+    pub postings: Vec<Posting>,
+}
+
+impl Posting {
+    /// `None` for nothing, and for a movement from an account to itself.
+    #[must_use]
+    pub fn new(debit: LedgerAccount, credit: LedgerAccount, amount: NanoUsd) -> Option<Self> {
+        (!amount.is_zero() && debit != credit).then_some(Self { debit, credit, amount })
+    }
+
+    /// The account debited.
+    #[must_use]
+    pub const fn debit(&self) -> LedgerAccount {
+        self.debit
+    }
+
+    /// The account credited.
+    #[must_use]
+    pub const fn credit(&self) -> LedgerAccount {
+        self.credit
+    }
+
+    /// How much, above zero.
+    #[must_use]
+    pub const fn amount(&self) -> NanoUsd {
+        self.amount
+    }
+}
+
+impl Cause {
+    /// The kind, as stored.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Settle(_) => "settle",
+            Self::Late(_) => "late",
+            Self::Promo(_) => "promo",
+            Self::Goodwill(_) => "goodwill",
+            Self::PromoExpired { .. } => "promo_expired",
+        }
+    }
+}
+
+/// The id within its kind, as stored.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settle(flush) | Self::Late(flush) => write!(f, "{flush}"),
+            Self::Promo(occasion) | Self::Goodwill(occasion) => f.write_str(occasion),
+            Self::PromoExpired { grant, taken } => write!(f, "{grant}/{}", taken.nano()),
+        }
+    }
+}
+
+/// What was debited and credited to one account, and so its balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turnover {
+    /// All debits.
+    pub debited: i64,
+    /// All credits.
+    pub credited: i64,
+}
+
+impl Turnover {
+    /// The balance on the normal side of `kind`; below zero only when something is wrong.
+    #[must_use]
+    pub const fn balance(&self, kind: AccountKind) -> i64 {
+        match kind.normal() {
+            crate::account::Side::Debit => self.debited - self.credited,
+            crate::account::Side::Credit => self.credited - self.debited,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_posting_moves_something_between_two_accounts() {
+        let (a, b) =
+            (LedgerAccount::platform(AccountKind::Revenue), LedgerAccount::platform(AccountKind::PromoExpense));
+        assert!(Posting::new(a, b, NanoUsd::ZERO).is_none());
+        assert!(Posting::new(a, a, NanoUsd::from_dollars(1)).is_none());
+        assert_eq!(Posting::new(a, b, NanoUsd::from_dollars(1)).unwrap().amount(), NanoUsd::from_dollars(1));
+    }
+
+    #[test]
+    fn balances_grow_on_their_normal_side() {
+        let turnover = Turnover { debited: 10, credited: 30 };
+        assert_eq!(turnover.balance(AccountKind::Credits), 20);
+        assert_eq!(turnover.balance(AccountKind::Receivable), -20);
+    }
+}

@@ -1,0 +1,33 @@
+//! Who owes whom, and proof that it adds up.
+//!
+//! Money is lent to a gateway replica ahead of time ([`Billing::hold`] takes from it without asking
+//! anyone), what requests come to is written in batches ([`LeaseHold::settle`]), and every movement is a
+//! posting with two ends and a cause. Postgres is the only truth; everything in memory can be lost.
+
+pub mod account;
+pub mod budget;
+mod calendar;
+pub mod config;
+mod error;
+pub mod grant;
+mod hold;
+mod lease;
+pub mod ledger;
+pub mod outcome;
+pub mod price_book;
+pub mod reconcile;
+pub mod run;
+mod service;
+mod settle;
+pub mod store;
+
+pub use budget::{Budget, BudgetScope, Reset};
+pub use config::{AckMode, Config};
+pub use error::Error;
+pub use grant::{GrantKind, Granted, NewGrant, grant};
+pub use hold::{HoldRequest, LeaseHold, Settlement};
+pub use outcome::{AttemptUsage, CountedBy, Judgement, Outcome, judge};
+pub use price_book::{PriceBook, PriceRow};
+pub use reconcile::{Report, reconcile};
+pub use service::Billing;
+pub use settle::{Ack, Booked};

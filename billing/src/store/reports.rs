@@ -1,0 +1,148 @@
+//! What nodes signed about attempts, kept beside the gateway's own count.
+
+use protocol::price::Units;
+use protocol::receipt::{SignedReport, UsageReport};
+use protocol::{AttemptId, NodeId, OfferId, ProviderId, RequestId};
+use sqlx::PgConnection;
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Kept now.
+    New,
+    /// The attempt had a report; the first one stays.
+    Earlier,
+    /// The attempt is someone else's.
+    NotYours,
+}
+
+/// Both counts of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comparison {
+    /// The gateway's, which decides.
+    pub gateway: Units,
+    /// The node's.
+    pub reported: Units,
+    /// The larger difference of prompt or output, in thousandths of the gateway's count.
+    pub apart_permille: u64,
+}
+
+impl Comparison {
+    /// More apart than this sets a flag.
+    pub const FLAG_PERMILLE: u64 = 20;
+
+    fn of(gateway: Units, reported: Units) -> Self {
+        let apart = |ours: u64, theirs: u64| ours.abs_diff(theirs).saturating_mul(1_000) / ours.max(1);
+        let apart_permille = apart(gateway.prompt_total(), reported.prompt_total())
+            .max(apart(gateway.completion_total(), reported.completion_total()));
+        Self { gateway, reported, apart_permille }
+    }
+
+    /// True when the counts are too far apart to be chance.
+    #[must_use]
+    pub fn is_flagged(&self) -> bool {
+        self.apart_permille > Self::FLAG_PERMILLE
+    }
+}
+
+/// Keeps a report whose signature was checked. It may come before its request is settled.
+///
+/// # Errors
+/// When the database call fails, as for an attempt dated where no partition is.
+pub async fn keep(conn: &mut PgConnection, provider: ProviderId, signed: &SignedReport) -> Result<Kept, sqlx::Error> {
+    let UsageReport { attempt, request, node, offer, price_version, units, .. } = &signed.report;
+    let json = serde_json::to_value(signed).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    let owned = sqlx::query_scalar!(
+        r#"select provider_id = $2 and node_id = $3 and request_id = $4 as "own!" from attempts where attempt_id = $1"#,
+        *attempt as AttemptId,
+        provider as ProviderId,
+        *node as NodeId,
+        *request as RequestId,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if owned == Some(false) {
+        return Ok(Kept::NotYours);
+    }
+    let new = sqlx::query!(
+        "insert into usage_reports (attempt_id, request_id, provider_id, node_id, offer_id, price_version, prompt,
+           cached_prompt, cache_write, completion, internal_reasoning, requests, signed)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict (attempt_id) do nothing",
+        *attempt as AttemptId,
+        *request as RequestId,
+        provider as ProviderId,
+        *node as NodeId,
+        *offer as OfferId,
+        price_version.cast_signed(),
+        i64::from(units.prompt),
+        i64::from(units.cached_prompt),
+        i64::from(units.cache_write),
+        i64::from(units.completion),
+        i64::from(units.internal_reasoning),
+        i64::from(units.request),
+        json,
+    )
+    .execute(conn)
+    .await?;
+    Ok(if new.rows_affected() == 1 { Kept::New } else { Kept::Earlier })
+}
+
+/// Both counts of an attempt, once it is settled and reported by its own node.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn compare(conn: &mut PgConnection, attempt: AttemptId) -> Result<Option<Comparison>, sqlx::Error> {
+    let found = sqlx::query!(
+        r#"select a.prompt, a.cached_prompt, a.cache_write, a.completion, a.internal_reasoning, a.requests,
+                  r.prompt as r_prompt, r.cached_prompt as r_cached_prompt, r.cache_write as r_cache_write,
+                  r.completion as r_completion, r.internal_reasoning as r_internal_reasoning, r.requests as r_requests
+             from attempts a join usage_reports r using (attempt_id, provider_id, node_id)
+            where attempt_id = $1"#,
+        attempt as AttemptId,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.map(|row| {
+        Comparison::of(
+            units([
+                row.prompt,
+                row.cached_prompt,
+                row.cache_write,
+                row.completion,
+                row.internal_reasoning,
+                row.requests,
+            ]),
+            units([
+                row.r_prompt,
+                row.r_cached_prompt,
+                row.r_cache_write,
+                row.r_completion,
+                row.r_internal_reasoning,
+                row.r_requests,
+            ]),
+        )
+    }))
+}
+
+/// Units from their columns, in the order of the classes. What was written came from 32 bits.
+pub(crate) fn units(columns: [i64; 6]) -> Units {
+    let [prompt, cached_prompt, cache_write, completion, internal_reasoning, request] =
+        columns.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    Units { prompt, cached_prompt, cache_write, completion, internal_reasoning, request }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_percent_apart_is_tolerated_and_more_is_flagged() {
+        let units = |prompt, completion| Units { prompt, completion, ..Units::default() };
+        assert!(!Comparison::of(units(1_000, 100), units(1_020, 98)).is_flagged());
+        assert!(Comparison::of(units(1_000, 100), units(1_021, 100)).is_flagged());
+        assert!(Comparison::of(units(0, 0), units(0, 1)).is_flagged());
+        // Classes move between each other without a flag: the engine knows better what it had cached.
+        let cached = Units { cached_prompt: 600, ..units(400, 0) };
+        assert_eq!(Comparison::of(units(1_000, 0), cached).apart_permille, 0);
+    }
+}

@@ -1,0 +1,99 @@
+//! Transfers, their postings, and balances.
+
+use protocol::TransferId;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::account::LedgerAccount;
+use crate::ledger::{Transfer, Turnover, USD};
+
+/// Books a transfer. False, and nothing changed, when its cause was booked before.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn book(conn: &mut PgConnection, transfer: &Transfer) -> Result<bool, sqlx::Error> {
+    let new = sqlx::query!(
+        "insert into transfers (transfer_id, cause_kind, cause_id) values ($1, $2, $3)
+         on conflict (cause_kind, cause_id) do nothing",
+        transfer.id as TransferId,
+        transfer.cause.kind(),
+        transfer.cause.to_string(),
+    )
+    .execute(&mut *conn)
+    .await?;
+    if new.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let side = |pick: fn(&crate::ledger::Posting) -> LedgerAccount| {
+        transfer.postings.iter().map(pick).map(|a| (a.kind.as_str().to_owned(), a.owner)).unzip()
+    };
+    let (debit_kinds, debit_owners): (Vec<String>, Vec<Uuid>) = side(crate::ledger::Posting::debit);
+    let (credit_kinds, credit_owners): (Vec<String>, Vec<Uuid>) = side(crate::ledger::Posting::credit);
+    let amounts: Vec<i64> = transfer.postings.iter().map(|p| p.amount().nano()).collect();
+    ensure(&mut *conn, &debit_kinds, &debit_owners).await?;
+    ensure(&mut *conn, &credit_kinds, &credit_owners).await?;
+    // Left joins: an account that is missing after all violates NOT NULL instead of losing a posting.
+    sqlx::query!(
+        "insert into postings (transfer_id, line, currency, debit, credit, amount)
+         select $1, legs.line, $7, d.ledger_account_id, c.ledger_account_id, legs.amount
+           from unnest($2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[])
+                with ordinality legs (debit, debit_owner, credit, credit_owner, amount, line)
+           left join ledger_accounts d
+             on d.kind = legs.debit and d.owner = legs.debit_owner and d.currency = $7
+           left join ledger_accounts c
+             on c.kind = legs.credit and c.owner = legs.credit_owner and c.currency = $7",
+        transfer.id as TransferId,
+        &debit_kinds,
+        &debit_owners,
+        &credit_kinds,
+        &credit_owners,
+        &amounts,
+        USD,
+    )
+    .execute(conn)
+    .await?;
+    Ok(true)
+}
+
+/// Makes ledger accounts that are missing, in one order, so that two makers can't wait in a circle.
+pub(crate) async fn ensure(
+    conn: &mut PgConnection,
+    kinds: &[String],
+    owners: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into ledger_accounts (kind, owner, currency)
+         select distinct kind, owner, $3 from unnest($1::text[], $2::uuid[]) as a (kind, owner)
+          order by kind, owner on conflict do nothing",
+        kinds,
+        owners,
+        USD,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What one account has turned over until now: the fold and the postings after it, in one snapshot.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn turnover(conn: &mut PgConnection, account: LedgerAccount) -> Result<Turnover, sqlx::Error> {
+    let found = sqlx::query_as!(
+        Turnover,
+        r#"select (coalesce(f.debited, 0) + coalesce((
+                    select sum(amount) from postings p, fold_watermark w
+                     where p.debit = a.ledger_account_id and p.xid >= w.xid), 0))::bigint as "debited!",
+                  (coalesce(f.credited, 0) + coalesce((
+                    select sum(amount) from postings p, fold_watermark w
+                     where p.credit = a.ledger_account_id and p.xid >= w.xid), 0))::bigint as "credited!"
+             from ledger_accounts a left join folds f using (ledger_account_id)
+            where a.kind = $1 and a.owner = $2 and a.currency = $3"#,
+        account.kind.as_str(),
+        account.owner,
+        USD,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.unwrap_or_default())
+}

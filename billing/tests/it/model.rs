@@ -1,0 +1,233 @@
+//! Random histories of two replicas with cut connections, deaths, expiry and reaping, against a small
+//! model of who was charged what. Every step leaves the books in order.
+//!
+//! `STEELYARD_MODEL_SEED` repeats one history, `STEELYARD_MODEL_RUNS` asks for more of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use billing::{Billing, Booked, BudgetScope, LeaseHold, Outcome, Reset};
+use protocol::time::ManualClock;
+use protocol::{Env, Id, KeyId, OrganizationId, RequestId};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sqlx::PgPool;
+use tokio::runtime::Runtime;
+
+use crate::fixture::{ask, assert_green, fund, id, nano, post, quiet, settlement};
+
+const ACCOUNTS: u128 = 3;
+const STEPS: u32 = 120;
+
+struct Replica {
+    name: &'static str,
+    runtime: Runtime,
+    billing: Billing,
+    env: Env,
+    clock: ManualClock,
+    /// By request: the account, the hold.
+    holds: Vec<(RequestId, OrganizationId, LeaseHold)>,
+}
+
+/// What must be true in the end.
+#[derive(Default)]
+struct Model {
+    granted: HashMap<OrganizationId, i64>,
+    /// Acknowledged as booked.
+    charged: HashMap<RequestId, (OrganizationId, i64)>,
+    /// Settled without an answer: booked or not.
+    doubtful: HashMap<RequestId, (OrganizationId, i64)>,
+}
+
+fn start(name: &'static str, url: &str, seed: u64) -> Replica {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (env, clock) = platform::testing::env(seed);
+    let (url, inner) = (url.to_owned(), env.clone());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(6).connect(&url).await.unwrap();
+        let mut config = quiet();
+        config.lease.recall_wait_ms = 20;
+        config.settlement.ack_timeout_ms = 5_000;
+        sender.send(Billing::start(pool, inner, config, name).await.unwrap()).unwrap();
+    });
+    let billing = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+    Replica { name, runtime, billing, env, clock, holds: Vec::new() }
+}
+
+#[test]
+fn random_histories_leave_the_books_in_order() {
+    let runs: u64 = std::env::var("STEELYARD_MODEL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let first: u64 = std::env::var("STEELYARD_MODEL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    for seed in first..first + runs {
+        println!("STEELYARD_MODEL_SEED={seed}");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(history(seed));
+    }
+}
+
+async fn history(seed: u64) {
+    let db = platform::testing::database().await;
+    let (env, _) = platform::testing::env(seed * 1_000);
+    let price = post(&db, &env).await;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut model = Model::default();
+    let admin = PgPool::connect(db.admin_url()).await.unwrap();
+    for n in 1..=ACCOUNTS {
+        fund(&db, &env, id(n), 100_000).await;
+        model.granted.insert(id(n), 100_000);
+    }
+    let mut tx = db.begin().await.unwrap();
+    let scope = BudgetScope::Key(id::<KeyId>(1));
+    billing::store::budgets::set(
+        &mut tx,
+        scope,
+        nano(60_000),
+        Some(Reset::Monthly),
+        uuid::Uuid::from_u128(8),
+        env.now(),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let mut boots = seed * 1_000 + 1;
+    let mut replicas = Vec::new();
+    for name in ["one", "two"] {
+        boots += 1;
+        replicas.push(start(name, db.url(), boots));
+    }
+    for step in 0..STEPS {
+        let at = rng.random_range(0..replicas.len());
+        let replica = &mut replicas[at];
+        let what = match rng.random_range(0..100) {
+            0..40 => {
+                let account: OrganizationId = id(rng.random_range(1..=ACCOUNTS));
+                let wanted = ask(&replica.env, account, rng.random_range(1..8_000));
+                let billing = replica.billing.clone();
+                let held = replica.runtime.spawn(async move { billing.hold(wanted).await }).await.unwrap();
+                if let Ok(hold) = held {
+                    replica.holds.push((wanted.request, account, hold));
+                }
+                "hold"
+            }
+            40..65 if !replica.holds.is_empty() => {
+                let (request, account, hold) = replica.holds.swap_remove(rng.random_range(0..replica.holds.len()));
+                let most = u32::try_from(hold.amount().nano()).unwrap();
+                let outcome = if rng.random_bool(0.8) { Outcome::Completed } else { Outcome::ProviderFailed };
+                let ack = {
+                    let _inside = replica.runtime.enter();
+                    hold.settle(settlement(&replica.env, &price, outcome, rng.random_range(0..=most)))
+                };
+                let charge = ack.charge().nano();
+                match replica.runtime.spawn(ack).await.unwrap() {
+                    Booked::Durable => model.charged.insert(request, (account, charge)),
+                    Booked::TimedOut => model.doubtful.insert(request, (account, charge)),
+                    other => panic!("step {step}: {other:?}"),
+                };
+                "settle"
+            }
+            65..72 if !replica.holds.is_empty() => {
+                let dropped = replica.holds.swap_remove(0);
+                drop(dropped);
+                "drop"
+            }
+            72..78 if !replica.holds.is_empty() => {
+                let last = replica.holds.len() - 1;
+                let _ = replica.holds[last].2.extend(nano(rng.random_range(1..500)));
+                "extend"
+            }
+            78..83 => {
+                let billing = replica.billing.clone();
+                // A cut connection is noticed here as well; the next renewal makes up for it.
+                let _ = replica.runtime.spawn(async move { billing.renew().await }).await.unwrap();
+                "renew"
+            }
+            83..87 => {
+                billing::run::fold(&db).await.unwrap();
+                billing::run::burn(&db, &env).await.unwrap();
+                "fold and burn"
+            }
+            87..92 => {
+                cut(&admin, db.name()).await;
+                "cut connections"
+            }
+            92..95 => {
+                // The replica's own clock says its leases are over before the ledger closes them.
+                replica.clock.advance(Duration::from_secs(60));
+                sqlx::query(
+                    "update leases set expires_at = now() - interval '1 h' where closed_at is null and boot_id = $1",
+                )
+                .bind(replica.billing.boot().uuid())
+                .execute(db.pool())
+                .await
+                .unwrap();
+                billing::run::reap(&db, &quiet().lease).await.unwrap();
+                "expire and reap"
+            }
+            95..98 => {
+                let account: OrganizationId = id(rng.random_range(1..=ACCOUNTS));
+                let amount = rng.random_range(1..5_000);
+                fund(&db, &env, account, amount).await;
+                *model.granted.entry(account).or_default() += amount;
+                "grant"
+            }
+            _ => {
+                boots += 1;
+                let dead = replicas.swap_remove(at);
+                dead.runtime.shutdown_background();
+                // Holds of the dead are only memory.
+                drop(dead.holds);
+                replicas.push(start(dead.name, db.url(), boots));
+                "death and rebirth"
+            }
+        };
+        let report = billing::reconcile(&db).await;
+        // The check itself may meet a cut connection.
+        let report = match report {
+            Ok(report) => report,
+            Err(_) => billing::reconcile(&db).await.unwrap(),
+        };
+        let wrong: Vec<_> = report.checks.iter().filter(|check| !check.differences.is_empty()).collect();
+        assert!(wrong.is_empty(), "seed {seed}, step {step}, after {what}: {wrong:#?}");
+    }
+    for replica in replicas {
+        drop(replica.holds);
+        let billing = replica.billing.clone();
+        let _ = replica.runtime.spawn(async move { billing.stop().await }).await.unwrap();
+        replica.runtime.shutdown_background();
+    }
+    compare(&db, &model).await;
+    assert_green(&db).await;
+}
+
+/// Every acknowledged charge is booked as it was acknowledged, and nothing else but what is in doubt.
+async fn compare(db: &PgPool, model: &Model) {
+    let rows: Vec<(uuid::Uuid, uuid::Uuid, i64)> =
+        sqlx::query_as("select request_id, account_id, charge_nano_usd from usage").fetch_all(db).await.unwrap();
+    let booked: HashMap<RequestId, (OrganizationId, i64)> = rows
+        .into_iter()
+        .map(|(request, account, charge)| (RequestId::from_uuid(request), (OrganizationId::from_uuid(account), charge)))
+        .collect();
+    for (request, charge) in &model.charged {
+        assert_eq!(booked.get(request), Some(charge), "{request}");
+    }
+    for (request, charge) in &booked {
+        let known = model.charged.get(request).or(model.doubtful.get(request));
+        assert_eq!(known, Some(charge), "{request}");
+    }
+    for (account, granted) in &model.granted {
+        let mut conn = db.acquire().await.unwrap();
+        let credits = billing::store::views::credits(&mut conn, *account).await.unwrap();
+        assert_eq!(credits.total_credits, nano(*granted));
+    }
+}
+
+async fn cut(admin: &PgPool, name: &str) {
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and application_name <> 'steelyard'",
+    )
+    .bind(name)
+    .execute(admin)
+    .await
+    .unwrap();
+}

@@ -1,0 +1,304 @@
+//! `steelyard-node`: joins this machine and its engine to a Steelyard broker.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use http::Method;
+use node::config::{EngineConfig, NodeConfig};
+use node::doctor::{self, Outcome};
+use node::engine::supervise::Spec;
+use node::engine::{Attached, Supervised};
+use node::register::{self, Applicant};
+use node::{Engine, Error, Simulated, client::Client, systemd};
+use protocol::Env;
+use protocol::session::{DrainRequest, NodeView};
+use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where the configuration is looked for.
+const CONFIG: &str = "/etc/steelyard/node.toml";
+/// Where keys and undelivered reports are kept unless told otherwise.
+const STATE: &str = "/var/lib/steelyard-node";
+
+/// Joins this machine and its engine to a Steelyard broker.
+///
+/// The first time: `steelyard-node register` makes you a provider and prints a configuration; put it
+/// in a file, name your engine and prices in it, check with `steelyard-node doctor`, then
+/// `steelyard-node run`. The node dials out only: no port needs to be opened.
+#[derive(Parser)]
+#[command(name = "steelyard-node", version, after_help = "Logs go to standard error; RUST_LOG=debug says more. \
+    STEELYARD_BROKER_URL and STEELYARD_PROVIDER_KEY override the file.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Become a provider: a wallet signs the broker's challenge, and the provider key is kept here.
+    Register(Register),
+    /// Serve until SIGTERM or Ctrl-C, then finish what runs; a second signal stops at once.
+    Run(Config),
+    /// Show what the broker thinks of this node.
+    Status(Config),
+    /// Ask the broker to send no new work; what runs may finish.
+    Drain {
+        #[command(flatten)]
+        config: Config,
+        /// Seconds that running work may still take.
+        #[arg(long, default_value_t = 30)]
+        deadline_s: u32,
+        /// For people.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Take work again instead.
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Check engine, GPU, disk, clock and broker, and name the fix for whatever fails.
+    Doctor {
+        #[command(flatten)]
+        config: Config,
+        /// Machine-readable.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a systemd unit.
+    Systemd(Config),
+}
+
+#[derive(Args)]
+struct Config {
+    /// The configuration file.
+    #[arg(long, short, env = "STEELYARD_NODE_CONFIG", default_value = CONFIG)]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct Register {
+    /// Where the broker is, such as https://broker.example.
+    #[arg(long, env = "STEELYARD_BROKER_URL")]
+    broker: Url,
+    /// Shown to users.
+    #[arg(long)]
+    name: String,
+    /// Short name: lower-case letters, digits and dashes.
+    #[arg(long)]
+    slug: String,
+    /// Where notices go.
+    #[arg(long)]
+    email: String,
+    /// Your country, two letters, such as DE.
+    #[arg(long)]
+    country: String,
+    /// The terms you accept.
+    #[arg(long, default_value = "1")]
+    terms_version: String,
+    /// Where payouts go (CAIP-10); your wallet on Base when absent.
+    #[arg(long)]
+    payout_account: Option<String>,
+    /// A file with your wallet's key, 64 hex digits.
+    #[arg(long, conflicts_with = "generate_wallet")]
+    wallet_key_file: Option<PathBuf>,
+    /// Make a new wallet and keep its key in the state folder. Keep a copy: payouts go there.
+    #[arg(long)]
+    generate_wallet: bool,
+    /// Where keys are kept.
+    #[arg(long, default_value = STATE)]
+    state_dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads to run on: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(dispatch(cli.command));
+    // A blocking call that hangs, such as a sync of a dead disk, must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Register(options) => register_provider(options).await?,
+        Command::Run(options) => run(load(&options.config)?).await?,
+        Command::Status(options) => status(&load(&options.config)?).await?,
+        Command::Drain { config, deadline_s, reason, resume } => {
+            let body = DrainRequest { deadline_s: Some(deadline_s), reason };
+            drain(&load(&config.config)?, &body, resume).await?;
+        }
+        Command::Doctor { config, json } => return Ok(examine(&load(&config.config)?, json).await),
+        Command::Systemd(options) => {
+            let drain_s = load(&options.config).map_or(30, |config| config.drain_s);
+            let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/steelyard-node".into());
+            print!("{}", systemd::unit(&program, &options.config, drain_s));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(path: &Path) -> Result<NodeConfig, Error> {
+    NodeConfig::load(path, |name| std::env::var(name).ok())
+}
+
+fn engine(config: &NodeConfig) -> Result<Arc<dyn Engine>, Error> {
+    Ok(match &config.engine {
+        EngineConfig::Attach { url, health, .. } => Arc::new(Attached::new(url, health)?),
+        EngineConfig::Supervise { command, args, url, health, .. } => {
+            let log = config.state_dir.as_ref().map(|folder| folder.join("engine.log"));
+            if let Some(folder) = &config.state_dir {
+                std::fs::create_dir_all(folder).map_err(|source| Error::File {
+                    path: folder.clone(),
+                    doing: "making the state folder",
+                    source,
+                })?;
+            }
+            Arc::new(Supervised::new(Spec {
+                command: command.clone(),
+                args: args.clone(),
+                url: url.clone(),
+                health: health.clone(),
+                log,
+            })?)
+        }
+        EngineConfig::Simulated { model, slots, latency, faults } => {
+            tracing::warn!("SIMULATED ENGINE: no model runs here, and every answer says so");
+            let engine = Simulated::new(model.clone(), *slots, *latency);
+            engine.set_faults(*faults);
+            Arc::new(engine)
+        }
+    })
+}
+
+async fn run(config: NodeConfig) -> Result<(), Error> {
+    let shutdown = CancellationToken::new();
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return Err(Error::Config("signals can't be received here".into()));
+    };
+    let told = shutdown.clone();
+    let watching = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("finishing what runs; a second signal stops at once");
+        told.cancel();
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    let engine = engine(&config)?;
+    tokio::select! {
+        result = node::run(config, engine, Env::system(), shutdown) => result,
+        () = watching => Ok(()),
+    }
+}
+
+async fn register_provider(options: Register) -> Result<(), Error> {
+    let env = Env::system();
+    let file = match (&options.wallet_key_file, options.generate_wallet) {
+        (Some(file), _) => file.clone(),
+        (None, true) => options.state_dir.join("wallet.key"),
+        (None, false) => {
+            return Err(Error::Config("name your wallet with --wallet-key-file, or use --generate-wallet".into()));
+        }
+    };
+    let wallet = register::wallet(&file, options.generate_wallet, &env)?;
+    let applicant = Applicant {
+        name: options.name,
+        slug: options.slug,
+        contact_email: options.email,
+        country: options.country,
+        terms_version: options.terms_version,
+        payout_account: options.payout_account,
+    };
+    let done = register::register(&options.broker, applicant, &wallet, &options.state_dir).await?;
+    eprintln!("registered {} with wallet {}", done.provider, wallet.address());
+    eprintln!("the provider key is in {}; write this to {CONFIG} and set engine and prices:", done.key_file.display());
+    println!("{}", done.config);
+    Ok(())
+}
+
+/// A client, and the path of this node at the broker.
+fn at_broker(config: &NodeConfig) -> Result<(Client, String, &str), Error> {
+    let identity = config.state_dir.as_deref().and_then(node::Identity::read);
+    let Some(identity) = identity else {
+        return Err(Error::Config("this node has not joined yet: run `steelyard-node run` first".into()));
+    };
+    let Some(key) = &config.provider_key else {
+        return Err(Error::Config("no provider key: set STEELYARD_PROVIDER_KEY".into()));
+    };
+    let path = format!("/v1/providers/{}/nodes/{}", config.provider, identity.node);
+    Ok((Client::new(&config.broker)?, path, key.expose_secret()))
+}
+
+async fn status(config: &NodeConfig) -> Result<(), Error> {
+    let (client, path, key) = at_broker(config)?;
+    let (_, view) = client.call(Method::GET, path).bearer(key).send::<NodeView>().await?;
+    println!("node     {}", view.id);
+    println!("state    {}", view.state);
+    println!("trust    {}", serde_json::json!(view.trust).as_str().unwrap_or("-"));
+    println!("tunnels  {}", view.tunnels);
+    match view.last_seen_at {
+        Some(at) => println!("seen     {} s ago", (Env::system().now().unix_seconds() - at).max(0)),
+        None => println!("seen     never"),
+    }
+    Ok(())
+}
+
+async fn drain(config: &NodeConfig, body: &DrainRequest, resume: bool) -> Result<(), Error> {
+    let (client, path, key) = at_broker(config)?;
+    let verb = if resume { "resume" } else { "drain" };
+    client.call(Method::POST, format!("{path}/{verb}")).bearer(key).json(body)?.done().await?;
+    println!("{}", if resume { "takes work again" } else { "no new work; what runs may finish" });
+    Ok(())
+}
+
+async fn examine(config: &NodeConfig, json: bool) -> ExitCode {
+    let checks = doctor::examine(config, &Env::system()).await;
+    if json {
+        println!("{}", serde_json::json!({ "checks": checks }));
+    } else {
+        for check in &checks {
+            let mark = match check.outcome {
+                Outcome::Ok => "ok  ",
+                Outcome::Warning => "note",
+                Outcome::Failed => "FAIL",
+            };
+            println!("{mark}  {:<13} {}", check.name, check.seen);
+            if let Some(fix) = &check.fix {
+                println!("      {:<13} fix: {fix}", "");
+            }
+        }
+    }
+    let failed = checks.iter().any(|check| check.outcome == Outcome::Failed);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,299 @@
+//! The node's standing with the broker: registered, in session, offers put, heard of every few seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ETAG, IF_MATCH};
+use http::{HeaderMap, Method, StatusCode};
+use protocol::session::{
+    Command, CreateNode, Heartbeat, HeartbeatReply, NodeMode, NodeState, NodeView, OfferLoad, OffersView, PutOffers,
+    SessionToken,
+};
+use protocol::{Env, NodeId, OfferId};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::config::NodeConfig;
+use crate::engine::{Description, Engine};
+use crate::gate::Gate;
+use crate::keys::NodeKey;
+use crate::{Error, inventory, offers};
+
+/// The broker may ask for another rhythm, within these bounds: it must neither be flooded nor lose us.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(10);
+/// Attempts to put the set of offers while somebody else changes it.
+const PUT_ATTEMPTS: usize = 3;
+
+/// Waits that double, with a random half, so a thousand nodes don't return at the same instant.
+pub(crate) struct Backoff {
+    rng: SmallRng,
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(seed: u64, first: Duration, most: Duration) -> Self {
+        Self { rng: SmallRng::seed_from_u64(seed), first, most, next: first }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    pub(crate) fn draw(&mut self) -> Duration {
+        let wait = self.next.mul_f64(self.rng.random_range(0.5..1.0));
+        self.next = (self.next * 2).min(self.most);
+        wait
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.draw()).await;
+    }
+}
+
+/// The session's bearer, as everybody who calls needs it. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Token {
+    current: Arc<watch::Sender<Option<Arc<str>>>>,
+    refused: Arc<Notify>,
+}
+
+impl Token {
+    pub(crate) fn new() -> Self {
+        Self { current: Arc::new(watch::Sender::new(None)), refused: Arc::default() }
+    }
+
+    /// The bearer, once there is one.
+    pub(crate) async fn get(&self) -> Arc<str> {
+        let mut receiver = self.current.subscribe();
+        let value = receiver.wait_for(Option::is_some).await.ok().and_then(|value| value.clone());
+        value.expect("waited for a value, and the sender is held by self")
+    }
+
+    fn set(&self, token: &str) {
+        self.current.send_replace(Some(token.into()));
+    }
+
+    /// The broker did not know `bearer`: unless another one is here already, a new session is opened.
+    pub(crate) fn refuse(&self, bearer: &str) {
+        let is_current = |current: &mut Option<Arc<str>>| current.as_deref() == Some(bearer) && current.take().is_some();
+        if self.current.send_if_modified(is_current) {
+            self.refused.notify_one();
+        }
+    }
+}
+
+/// What keeps a node in touch with its broker.
+pub(crate) struct Session {
+    pub(crate) config: NodeConfig,
+    pub(crate) client: Client,
+    pub(crate) env: Env,
+    pub(crate) key: NodeKey,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) gate: Gate,
+    pub(crate) token: Token,
+    pub(crate) told: Description,
+    pub(crate) offers: watch::Sender<Vec<OfferId>>,
+    /// Rings for a heartbeat out of turn.
+    pub(crate) bell: Arc<Notify>,
+}
+
+/// An open session.
+struct Open {
+    renew_at: Instant,
+    seq: u64,
+}
+
+impl Session {
+    /// The provider key, or words on where to put it.
+    pub(crate) fn provider_key(&self) -> Result<&SecretString, Error> {
+        provider_key(&self.config)
+    }
+
+    /// Makes the node known to the broker, or finds it again by its key.
+    pub(crate) async fn register(&self) -> Result<NodeId, Error> {
+        let direct = self.config.direct.as_ref();
+        let node = CreateNode {
+            public_key: self.key.public_hex(),
+            mode: if direct.is_some() { NodeMode::Direct } else { NodeMode::Tunnel },
+            base_url: direct.map(|direct| direct.base_url.to_string()),
+            upstream_key: direct.map(|direct| direct.upstream_key.expose_secret().to_owned()),
+            hardware: self.config.hardware.clone().unwrap_or_else(inventory::hardware),
+            location: self.config.location.clone(),
+            engine: self.told.info.clone(),
+            privacy: self.config.privacy,
+        };
+        let path = format!("/v1/providers/{}/nodes", self.config.provider);
+        let key = self.provider_key()?;
+        let call = self.client.call(Method::POST, path).bearer(key.expose_secret()).json(&node)?;
+        let (_, view) = call.send::<NodeView>().await?;
+        tracing::info!(node.id = %view.id, node.state = %view.state, "the broker knows this node");
+        Ok(view.id)
+    }
+
+    /// Stays in session until a call fails; the caller waits a little and comes again.
+    pub(crate) async fn live(&self, node: NodeId) -> Result<(), Error> {
+        let mut open = self.open(node).await?;
+        self.put_offers(node).await?;
+        let mut ready = self.engine.ready();
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.bell.notified() => {}
+                () = self.token.refused.notified() => {
+                    tracing::info!(node.id = %node, "the broker asks for a new session");
+                    open = self.open(node).await?;
+                }
+            }
+            if Instant::now() >= open.renew_at {
+                open = self.open(node).await?;
+            }
+            if std::mem::replace(&mut ready, self.engine.ready()) != ready {
+                self.put_offers(node).await?;
+            }
+            let reply = self.beat(node, &mut open).await?;
+            next = Instant::now() + rhythm(reply.next_in_ms);
+            for command in &reply.commands {
+                self.obey(node, command).await?;
+            }
+        }
+    }
+
+    async fn open(&self, node: NodeId) -> Result<Open, Error> {
+        let path = format!("/v1/providers/{}/nodes/{node}/sessions", self.config.provider);
+        let proof = self.key.open_session(node, &self.env);
+        let key = self.provider_key()?;
+        let call = self.client.call(Method::POST, path).bearer(key.expose_secret()).json(&proof)?;
+        let (_, session) = call.send::<SessionToken>().await?;
+        let skew_ms = session.server_time_ms - self.env.now().unix_ms();
+        if skew_ms.abs() > 5_000 {
+            tracing::warn!(skew_ms, "this machine's clock is off; sessions are refused beyond 30 s");
+        }
+        let life_ms = u64::try_from(session.expires_at_ms - session.server_time_ms).unwrap_or(0);
+        self.token.set(&session.token);
+        // At two thirds of its life: time enough to try again before it ends.
+        let renew_at = Instant::now() + Duration::from_millis(life_ms * 2 / 3);
+        tracing::debug!(node.id = %node, life_ms, "session opened");
+        Ok(Open { renew_at, seq: 0 })
+    }
+
+    /// Puts the whole set, unless the broker has exactly it already.
+    async fn put_offers(&self, node: NodeId) -> Result<(), Error> {
+        let specs = offers::resolve(
+            &self.configured(),
+            &self.told,
+            u32::try_from(self.gate.slots()).unwrap_or(u32::MAX),
+            self.engine.ready(),
+        )?;
+        let path = format!("/v1/providers/{}/nodes/{node}/offers", self.config.provider);
+        for _ in 0..PUT_ATTEMPTS {
+            let bearer = self.token.get().await;
+            let (headers, there) = self.client.call(Method::GET, &path).bearer(&bearer).send::<OffersView>().await?;
+            let unchanged = there.data.len() == specs.len()
+                && there.data.iter().zip(&specs).all(|(view, spec)| view.spec == *spec && view.state != "retired");
+            if unchanged {
+                self.note(&there);
+                return Ok(());
+            }
+            let call = self.client.call(Method::PUT, &path).bearer(&bearer);
+            let call = matching(call, &headers).json(&PutOffers { offers: specs.clone() })?;
+            match call.send::<OffersView>().await {
+                Ok((_, view)) => {
+                    self.note(&view);
+                    tracing::info!(node.id = %node, offers = view.data.len(), "offers put");
+                    return Ok(());
+                }
+                Err(error) if error.is_status(StatusCode::PRECONDITION_FAILED) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Malformed { call: path, reason: "somebody else keeps changing the offers".into() })
+    }
+
+    fn note(&self, view: &OffersView) {
+        self.offers.send_replace(view.data.iter().map(|offer| offer.id).collect());
+    }
+
+    /// The offers of the configuration file as it is now; those the node started with when it can't be read.
+    fn configured(&self) -> Vec<crate::config::OfferConfig> {
+        let Some(path) = &self.config.source else { return self.config.offers.clone() };
+        match NodeConfig::load(path, |name| std::env::var(name).ok()) {
+            Ok(config) => config.offers,
+            Err(error) => {
+                tracing::warn!(%error, "the configuration can't be read again; the offers stay as they are");
+                self.config.offers.clone()
+            }
+        }
+    }
+
+    async fn beat(&self, node: NodeId, open: &mut Open) -> Result<HeartbeatReply, Error> {
+        open.seq += 1;
+        let load = self.engine.load();
+        let offers = self.offers.borrow().clone();
+        let state = match (self.gate.draining(), self.engine.ready()) {
+            (true, _) => NodeState::Draining,
+            (false, true) => NodeState::Ready,
+            (false, false) => NodeState::Busy,
+        };
+        let offers = offers.into_iter().map(|offer_id| OfferLoad {
+            offer_id,
+            in_flight: self.gate.by_offer(offer_id),
+            queued: load.queued,
+            kv_cache_free: Some(f64::from(load.kv_free_permille) / 1_000.0),
+        });
+        let beat = Heartbeat {
+            seq: open.seq,
+            sent_at_ms: self.env.now().unix_ms(),
+            state,
+            offers: offers.collect(),
+            gpus: inventory::gpu_loads(self.config.hardware.is_none()).await,
+        };
+        let path = format!("/v1/providers/{}/nodes/{node}/heartbeat", self.config.provider);
+        let bearer = self.token.get().await;
+        let call = self.client.call(Method::POST, path).bearer(&bearer).json(&beat)?;
+        Ok(call.send::<HeartbeatReply>().await?.1)
+    }
+
+    async fn obey(&self, node: NodeId, command: &Command) -> Result<(), Error> {
+        tracing::info!(command.id = %command.id, command.kind = %command.kind, "the broker asks");
+        match command.kind.as_str() {
+            "drain" => self.gate.set_draining(true),
+            "resume" => self.gate.set_draining(false),
+            "reload_offers" => self.put_offers(node).await?,
+            "update_required" => tracing::error!("the broker asks for a newer steelyard-node; please update"),
+            kind => tracing::warn!(kind, "this build does not know that command"),
+        }
+        Ok(())
+    }
+}
+
+/// The provider key of `config`, or words on where to put it.
+pub(crate) fn provider_key(config: &NodeConfig) -> Result<&SecretString, Error> {
+    config.provider_key.as_ref().ok_or_else(|| {
+        let text = "no provider key: run `steelyard-node register`, or set STEELYARD_PROVIDER_KEY";
+        Error::Config(text.into())
+    })
+}
+
+/// Sends back the version of the set that was read; a broker that gives none is not asked to compare.
+fn matching<'a>(call: crate::client::Call<'a>, headers: &HeaderMap) -> crate::client::Call<'a> {
+    match headers.get(ETAG) {
+        Some(etag) => call.header(IF_MATCH, etag.clone()),
+        None => call,
+    }
+}
+
+fn rhythm(next_in_ms: u64) -> Duration {
+    if next_in_ms == 0 {
+        return HEARTBEAT;
+    }
+    Duration::from_millis(next_in_ms).clamp(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT)
+}

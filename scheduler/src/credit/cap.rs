@@ -1,0 +1,110 @@
+//! How many requests a node has shown it can carry: additive increase, multiplicative decrease.
+
+use std::time::Duration;
+
+use protocol::Timestamp;
+
+/// One cut at most, and one step up at most, per this long.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Share left after a cut.
+const CUT: f64 = 0.7;
+
+/// The learned number of concurrent requests. Never below one, never above what is declared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cap {
+    value: f64,
+    ceiling: u32,
+    last_cut: Option<Timestamp>,
+    window_start: Timestamp,
+    /// Whether the cap was reached in this window, and whether it was cut in it.
+    full: bool,
+}
+
+impl Cap {
+    /// Begins at `start`, bounded by what the provider declares.
+    #[must_use]
+    pub fn new(start: f64, ceiling: u32, now: Timestamp) -> Self {
+        let ceiling = ceiling.max(1);
+        Self { value: start.clamp(1.0, f64::from(ceiling)), ceiling, last_cut: None, window_start: now, full: false }
+    }
+
+    /// Whole requests allowed at once.
+    #[must_use]
+    pub fn allowed(&self) -> u32 {
+        self.value as u32
+    }
+
+    /// A changed declaration moves the ceiling; what was learned below it stays.
+    pub fn set_ceiling(&mut self, ceiling: u32) {
+        let ceiling = ceiling.max(1);
+        // A node that was never held back follows its declaration up as well as down.
+        let unbound = self.last_cut.is_none() && self.allowed() >= self.ceiling;
+        self.ceiling = ceiling;
+        self.value = if unbound { f64::from(ceiling) } else { self.value.min(f64::from(ceiling)) };
+    }
+
+    /// `in_flight` requests run now. A window used in full without a cut raises the cap by one.
+    pub fn used(&mut self, in_flight: u32, now: Timestamp) {
+        if now.since(self.window_start) >= WINDOW {
+            let cut = self.last_cut.is_some_and(|cut| cut >= self.window_start);
+            if self.full && !cut {
+                self.value = (self.value + 1.0).min(f64::from(self.ceiling));
+            }
+            self.window_start = now;
+            self.full = false;
+        }
+        self.full |= in_flight >= self.allowed();
+    }
+
+    /// The node was overloaded: refused as busy, or took over three times the predicted time.
+    pub fn overloaded(&mut self, now: Timestamp) {
+        if self.last_cut.is_some_and(|cut| now.since(cut) < WINDOW) {
+            return;
+        }
+        self.last_cut = Some(now);
+        self.value = (self.value * CUT).max(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_unix_seconds(100).plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_burst_of_refusals_is_one_cut() {
+        let mut cap = Cap::new(10.0, 20, at(0));
+        (0..50).for_each(|_| cap.overloaded(at(0)));
+        assert_eq!(cap.allowed(), 7);
+        cap.overloaded(at(5));
+        assert_eq!(cap.allowed(), 4);
+        (2..40).for_each(|n| cap.overloaded(at(n * 5)));
+        assert_eq!(cap.allowed(), 1, "never below one");
+    }
+
+    #[test]
+    fn only_windows_used_in_full_raise_it() {
+        let mut cap = Cap::new(4.0, 6, at(0));
+        (0..10).for_each(|n| cap.used(2, at(n * 5)));
+        assert_eq!(cap.allowed(), 4, "never needed more");
+        (10..13).for_each(|n| cap.used(4 + (n as u32 - 10), at(n * 5)));
+        assert!(cap.allowed() > 4);
+        (13..40).for_each(|n| cap.used(9, at(n * 5)));
+        assert_eq!(cap.allowed(), 6, "never above the declaration");
+    }
+
+    #[test]
+    fn a_boastful_node_is_bounded_by_what_it_showed() {
+        let mut cap = Cap::new(1_000.0, 1_000, at(0));
+        for window in 0..30 {
+            cap.used(1_000, at(window * 5));
+            cap.overloaded(at(window * 5));
+        }
+        assert_eq!(cap.allowed(), 1);
+        cap.set_ceiling(5_000);
+        assert_eq!(cap.allowed(), 1, "a new boast lifts nothing that was learned");
+    }
+}

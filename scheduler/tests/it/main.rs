@@ -1,0 +1,11 @@
+//! What placement, admission and attempts owe, against naive models and a real database.
+#![allow(clippy::unwrap_used)]
+
+mod attempts;
+mod credits;
+mod facade;
+mod filter;
+mod placement;
+mod refusals;
+mod store;
+mod world;
