@@ -112,8 +112,8 @@ impl<'a> Call<'a> {
     pub async fn send<T: DeserializeOwned>(self) -> Result<(HeaderMap, T), Error> {
         let call = format!("{} {}", self.method, self.path);
         let (_, headers, bytes) = self.exchange().await?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Malformed { call, reason: error.to_string() })?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|error| Error::Malformed { call, reason: error.to_string() })?;
         Ok((headers, value))
     }
 

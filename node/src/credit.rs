@@ -114,14 +114,7 @@ impl Credits {
     /// An engine of `slots`; `seed` decides who comes first where replicas are many and slots few.
     #[must_use]
     pub fn new(slots: u32, seed: u64) -> Self {
-        Self {
-            slots: u64::from(slots),
-            seed,
-            accepting: true,
-            epoch: 0,
-            orphans: 0,
-            replicas: BTreeMap::new(),
-        }
+        Self { slots: u64::from(slots), seed, accepting: true, epoch: 0, orphans: 0, replicas: BTreeMap::new() }
     }
 
     /// The engine's size.

@@ -142,9 +142,7 @@ fn on_path(command: &str) -> bool {
 fn key(config: &NodeConfig) -> Check {
     match crate::session::provider_key(config) {
         Ok(_) => Check::ok("provider_key", "there is one"),
-        Err(error) => {
-            Check::bad("provider_key", Outcome::Failed, error.to_string(), "run `steelyard-node register`")
-        }
+        Err(error) => Check::bad("provider_key", Outcome::Failed, error.to_string(), "run `steelyard-node register`"),
     }
 }
 
@@ -202,8 +200,7 @@ fn clock(headers: &http::HeaderMap, env: &Env) -> Option<Check> {
 
 /// Reads `Tue, 15 Nov 1994 08:12:31 GMT`, the one form every server of today writes.
 fn http_date_unix_seconds(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.split_once(", ")?.1.split(' ');
     let day: i64 = words.next()?.parse().ok()?;
     let month = words.next().and_then(|name| MONTHS.iter().position(|month| *month == name))? as i64 + 1;
@@ -212,7 +209,8 @@ fn http_date_unix_seconds(text: &str) -> Option<i64> {
     let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
     // Days since 1970 of a date in the Gregorian calendar, counted in years that begin in March.
     let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 1 - 719_468;
+    let days =
+        y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 1 - 719_468;
     Some(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 }
 

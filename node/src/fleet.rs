@@ -47,8 +47,7 @@ pub fn launch(plan: &Plan, count: u32, env: &Env) -> Vec<Member> {
 fn member(plan: &Plan, index: u32, env: Env) -> Member {
     let latency = Latency { seed: plan.latency.seed.wrapping_add(index.into()), ..plan.latency };
     let engine = Simulated::new(plan.offer.model.clone(), plan.slots, latency);
-    let mut config =
-        NodeConfig::simulated(plan.broker.clone(), plan.provider, plan.key.clone(), plan.offer.clone());
+    let mut config = NodeConfig::simulated(plan.broker.clone(), plan.provider, plan.key.clone(), plan.offer.clone());
     config.tunnels = plan.tunnels;
     if let EngineConfig::Simulated { slots, .. } = &mut config.engine {
         *slots = plan.slots;

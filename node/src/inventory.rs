@@ -15,7 +15,14 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 pub fn hardware() -> Hardware {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let (gpus, driver) = gpus(&query_now(&["--query-gpu=name,memory.total,driver_version"]).unwrap_or_default());
-    Hardware { gpus, cpu_cores: cores, ram_mib: ram_mib(), disk_gib: free_disk_gib("/").unwrap_or(0), net_mbps: 0, driver }
+    Hardware {
+        gpus,
+        cpu_cores: cores,
+        ram_mib: ram_mib(),
+        disk_gib: free_disk_gib("/").unwrap_or(0),
+        net_mbps: 0,
+        driver,
+    }
 }
 
 /// Free space of the file system that holds `path`.

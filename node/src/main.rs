@@ -34,8 +34,12 @@ const STATE: &str = "/var/lib/steelyard-node";
 /// in a file, name your engine and prices in it, check with `steelyard-node doctor`, then
 /// `steelyard-node run`. The node dials out only: no port needs to be opened.
 #[derive(Parser)]
-#[command(name = "steelyard-node", version, after_help = "Logs go to standard error; RUST_LOG=debug says more. \
-    STEELYARD_BROKER_URL and STEELYARD_PROVIDER_KEY override the file.")]
+#[command(
+    name = "steelyard-node",
+    version,
+    after_help = "Logs go to standard error; RUST_LOG=debug says more. \
+    STEELYARD_BROKER_URL and STEELYARD_PROVIDER_KEY override the file."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +48,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Become a provider: a wallet signs the broker's challenge, and the provider key is kept here.
-    Register(Register),
+    Register(Box<Register>),
     /// Serve until SIGTERM or Ctrl-C, then finish what runs; a second signal stops at once.
     Run(Config),
     /// Show what the broker thinks of this node.
@@ -141,7 +145,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<ExitCode, Error> {
     match command {
-        Command::Register(options) => register_provider(options).await?,
+        Command::Register(options) => register_provider(*options).await?,
         Command::Run(options) => run(load(&options.config)?).await?,
         Command::Status(options) => status(&load(&options.config)?).await?,
         Command::Drain { config, deadline_s, reason, resume } => {
@@ -193,8 +197,7 @@ fn engine(config: &NodeConfig) -> Result<Arc<dyn Engine>, Error> {
 
 async fn run(config: NodeConfig) -> Result<(), Error> {
     let shutdown = CancellationToken::new();
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return Err(Error::Config("signals can't be received here".into()));
     };

@@ -85,10 +85,8 @@ pub async fn register(
     let call = client.call(Method::POST, "/v1/providers").json(&body)?;
     let (_, created) = call.send::<CreatedProvider>().await?;
     let provider = created.provider.id;
-    let proof = VerifyChallenge {
-        challenge_id: created.challenge.id,
-        signature: wallet.sign(&created.challenge.message),
-    };
+    let proof =
+        VerifyChallenge { challenge_id: created.challenge.id, signature: wallet.sign(&created.challenge.message) };
     let call = client.call(Method::POST, format!("/v1/providers/{provider}/verify")).json(&proof)?;
     let (_, verified) = call.send::<VerifiedProvider>().await?;
     let key_file = state_dir.join("provider.key");

@@ -68,8 +68,7 @@ impl Reporter {
     pub(crate) fn new(env: Env, key: NodeKey, spool: Spool) -> (Self, Writer, Store) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let pending = Arc::<AtomicU64>::default();
-        let store =
-            Store { spool: Arc::new(Mutex::new(spool)), filled: Arc::default(), pending: pending.clone() };
+        let store = Store { spool: Arc::new(Mutex::new(spool)), filled: Arc::default(), pending: pending.clone() };
         let writer = Writer { queue, key, store: store.clone() };
         (Self(Arc::new(Desk { env, queue: sender, lost: AtomicU64::new(0), pending })), writer, store)
     }

@@ -83,7 +83,8 @@ impl Token {
 
     /// The broker did not know `bearer`: unless another one is here already, a new session is opened.
     pub(crate) fn refuse(&self, bearer: &str) {
-        let is_current = |current: &mut Option<Arc<str>>| current.as_deref() == Some(bearer) && current.take().is_some();
+        let is_current =
+            |current: &mut Option<Arc<str>>| current.as_deref() == Some(bearer) && current.take().is_some();
         if self.current.send_if_modified(is_current) {
             self.refused.notify_one();
         }

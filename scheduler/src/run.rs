@@ -16,6 +16,10 @@ pub const CHANNEL: &str = "steelyard_pool";
 /// How often idle credits and silent nodes are looked after, and the snapshot's age bound.
 const TEND: Duration = Duration::from_secs(1);
 
+/// Pause after a rebuild, in times its length: building takes a fifth of one core at most, however
+/// large the pool.
+const PAUSE_FACTOR: u32 = 4;
+
 /// Keeps a scheduler current until `stopped` resolves: rows on notification and at an interval,
 /// the snapshot at most every rebuild interval when something changed, credits every second.
 ///
@@ -23,6 +27,7 @@ const TEND: Duration = Duration::from_secs(1);
 pub async fn keep_current(scheduler: Scheduler, db: PgPool, env: protocol::Env, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
     let config = scheduler.config().clone();
+    let least_pause = Duration::from_millis(config.rebuild_ms);
     let mut listener: Option<PgListener> = None;
     let mut tend = tokio::time::interval(TEND);
     let mut reload = tokio::time::interval(Duration::from_millis(config.reload_ms.max(1)));
@@ -34,18 +39,18 @@ pub async fn keep_current(scheduler: Scheduler, db: PgPool, env: protocol::Env, 
             listener = listen(&db).await;
         }
         let mut read = false;
+        let mut worked = Duration::ZERO;
         tokio::select! {
             () = &mut stopped => return,
             heard = notified(&mut listener) => read = heard,
             _ = reload.tick() => read = true,
             _ = tend.tick() => {
-                let now = env.now();
-                scheduler.tend(now);
-                scheduler.rebuild(now);
+                scheduler.tend(env.now());
+                worked = rebuild(&scheduler, env.now()).await;
             }
             () = scheduler.changed() => {
                 if scheduler.is_changed() {
-                    scheduler.rebuild(env.now());
+                    worked = rebuild(&scheduler, env.now()).await;
                 } else {
                     scheduler.tend(env.now());
                 }
@@ -57,9 +62,20 @@ pub async fn keep_current(scheduler: Scheduler, db: PgPool, env: protocol::Env, 
         // No rebuild sooner than this after the last one; changes meanwhile are taken together.
         tokio::select! {
             () = &mut stopped => return,
-            () = tokio::time::sleep(Duration::from_millis(config.rebuild_ms)) => {}
+            () = tokio::time::sleep(least_pause.max(worked * PAUSE_FACTOR)) => {}
         }
     }
+}
+
+/// Off the runtime's own threads: ten thousand offers take tens of milliseconds, in which no stream
+/// on the same thread would move.
+async fn rebuild(scheduler: &Scheduler, now: Timestamp) -> Duration {
+    let began = tokio::time::Instant::now();
+    let own = scheduler.clone();
+    if let Err(error) = tokio::task::spawn_blocking(move || own.rebuild(now)).await {
+        tracing::error!(error = %error, "the snapshot could not be built; the last one stays in use");
+    }
+    began.elapsed()
 }
 
 async fn listen(db: &PgPool) -> Option<PgListener> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use platform::embedded::{Embedded, EmbeddedConfig};
 use platform::shutdown::Shutdown;
+use platform::telemetry::TelemetryConfig;
 use protocol::Env;
 
 use self::children::Node;
@@ -65,9 +66,14 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
     config.server.listen = free_address(args.listen)?;
     config.providers.allow_private = true;
     config.providers.probes_to_activate = config.providers.probes_to_activate.min(2);
+    if config.telemetry.log_filter == TelemetryConfig::default().log_filter {
+        // The story is told on the terminal; what goes wrong still shows.
+        config.telemetry.log_filter = "warn".to_owned();
+    }
     let telemetry = platform::telemetry::init(&config.telemetry)?;
-    let shutdown = Shutdown::new();
-    shutdown.on_signals().map_err(Error::io("listening for signals"))?;
+    // Ctrl-C reaches this one; the broker stops later, once the node has drained and handed in its reports.
+    let (asked, shutdown) = (Shutdown::new(), Shutdown::new());
+    asked.on_signals().map_err(Error::io("listening for signals"))?;
 
     step("starting Postgres");
     let embedded = Embedded::start(EmbeddedConfig::new(dir.join("postgres")).guarded()).await?;
@@ -77,7 +83,7 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
     let database_url = embedded.url();
     let outcome = tokio::select! {
         outcome = Box::pin(show(&args, &dir, &broker, &database_url)) => outcome,
-        () = shutdown.begun() => Ok(None),
+        () = asked.begun() => Ok(None),
     };
     let node = match outcome {
         Ok(node) => node,
@@ -88,15 +94,15 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
             return Err(error);
         }
     };
-    if !args.once && !shutdown.is_stopping() {
+    if !args.once && !asked.is_stopping() {
         println!("\nEverything stays up until Ctrl-C.");
-        shutdown.begun().await;
+        asked.begun().await;
     }
-    shutdown.begin();
     step("stopping");
     if let Some(node) = node {
         node.stop().await;
     }
+    shutdown.begin();
     broker.until_stopped().await;
     embedded.stop().await?;
     Ok(())

@@ -212,7 +212,8 @@ fn sse(stream: Stream) -> Response<Body> {
 
 fn refusal(status: u16) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let error = serde_json::json!({"code": status.as_u16(), "message": "refused on purpose", "type": "simulated_error"});
+    let error =
+        serde_json::json!({"code": status.as_u16(), "message": "refused on purpose", "type": "simulated_error"});
     body::json(status, &serde_json::json!({ "error": error }))
 }
 

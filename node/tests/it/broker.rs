@@ -194,7 +194,11 @@ fn fixed(n: u128) -> uuid::Uuid {
 }
 
 fn answer(status: StatusCode, value: Value) -> Response<Full<Bytes>> {
-    Response::builder().status(status).header("content-type", "application/json").body(value.to_string().into()).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(value.to_string().into())
+        .unwrap()
 }
 
 fn refusal(status: StatusCode, code: &str) -> Response<Full<Bytes>> {

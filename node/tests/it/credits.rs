@@ -11,17 +11,41 @@ use protocol::Timestamp;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Hello { replica: usize, running: u64 },
+    Hello {
+        replica: usize,
+        running: u64,
+    },
     /// A dispatch the replica believes it may send, or one it just sends; lost or delivered.
-    Dispatch { replica: usize, weight: u64, honest: bool, lost: bool },
-    Finish { which: usize },
-    Yield { replica: usize, limit: u64 },
-    Want { replica: usize, weight: u64 },
+    Dispatch {
+        replica: usize,
+        weight: u64,
+        honest: bool,
+        lost: bool,
+    },
+    Finish {
+        which: usize,
+    },
+    Yield {
+        replica: usize,
+        limit: u64,
+    },
+    Want {
+        replica: usize,
+        weight: u64,
+    },
     /// The replica reads its limit, or misses it.
-    Read { replica: usize },
-    LastTunnelLost { replica: usize },
-    Uncredited { weight: u64 },
-    Wait { ms: u64 },
+    Read {
+        replica: usize,
+    },
+    LastTunnelLost {
+        replica: usize,
+    },
+    Uncredited {
+        weight: u64,
+    },
+    Wait {
+        ms: u64,
+    },
     Drain(bool),
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use node::spool::Spool;
 use protocol::receipt::{ReportStatus, SignedReport, UsageReport};
-use protocol::{AttemptId, Env, Id, NodeId, OfferId, RequestId, Units};
+use protocol::{AttemptId, Id, NodeId, OfferId, RequestId, Units};
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -62,9 +62,12 @@ fn what_was_kept_is_there_after_a_crash_and_leaves_only_when_delivered() {
 #[test]
 fn delivered_segments_free_their_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let segments = || fs::read_dir(folder.path()).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("reports-")
-    }).count();
+    let segments = || {
+        fs::read_dir(folder.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("reports-"))
+            .count()
+    };
     for round in 0..4 {
         let mut spool = Spool::open(folder.path()).unwrap();
         spool.append(&[report(round)]).unwrap();
@@ -101,5 +104,4 @@ async fn a_killed_node_delivers_its_reports_at_its_next_start() {
     assert_eq!(broker.seen.lock().node.unwrap().1, key, "the same key, so the same node");
     eventually("the report", || broker.report(attempt).is_some()).await;
     second.stop().await.unwrap();
-    let _ = Env::system();
 }

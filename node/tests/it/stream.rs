@@ -181,6 +181,8 @@ async fn an_engine_in_trouble_is_reported_as_failed() {
         eventually("the report", || broker.report(attempt).is_some()).await;
         assert_eq!(broker.report(attempt).unwrap().report.status, ReportStatus::Failed, "{fault:?}");
     }
-    eventually("the broker knows", || broker.seen.lock().offers[0].spec.is_ready).await;
+    eventually("the broker knows that it is dead", || !broker.seen.lock().offers[0].spec.is_ready).await;
+    engine.revive();
+    eventually("the broker knows that it lives", || broker.seen.lock().offers[0].spec.is_ready).await;
     handle.stop().await.unwrap();
 }

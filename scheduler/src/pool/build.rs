@@ -144,13 +144,16 @@ impl Registry {
         Snapshot { models, built_at: now, grace_until }
     }
 
-    fn entries(&self, listings: &[Arc<Listing>], shares: &[(u64, f64)], now: Timestamp) -> Vec<Arc<OfferEntry>> {
+    fn entries(&self, listings: &[Arc<Listing>], shares: &HashMap<u64, f64>, now: Timestamp) -> Vec<Arc<OfferEntry>> {
         let owners: std::collections::HashSet<u64> = listings.iter().map(|listing| owner(listing)).collect();
-        let total: f64 = shares.iter().map(|(_, tokens)| tokens).sum();
+        // Summed in a fixed order: floats added in another order make another sum.
+        let mut tokens: Vec<f64> = shares.values().copied().collect();
+        tokens.sort_by(f64::total_cmp);
+        let total: f64 = tokens.iter().sum();
         // One owner alone has no excess: there is nobody to take less than.
         let allowed = (1.5 / owners.len().max(1) as f64).max(0.25);
         let excess = |owner: u64| {
-            let tokens = shares.iter().find(|(known, _)| *known == owner).map_or(0.0, |(_, tokens)| *tokens);
+            let tokens = shares.get(&owner).copied().unwrap_or(0.0);
             let share = if total > 0.0 { tokens / total } else { 0.0 };
             if allowed >= 1.0 { 0.0 } else { 0.5 * (share - allowed).max(0.0) / (1.0 - allowed) }
         };

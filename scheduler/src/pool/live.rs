@@ -1,6 +1,7 @@
 //! Counters shared by successive snapshots, and the guards through which alone they change, so a
 //! panic, a gone client or a cancelled future gives back what it took.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,7 +26,7 @@ pub struct ModelLive {
     /// Offers whose breaker is not closed.
     out: AtomicU32,
     /// Recent output and prompt tokens by owner, for the owners' shares.
-    tokens: Mutex<Vec<(u64, f64)>>,
+    tokens: Mutex<HashMap<u64, f64>>,
 }
 
 impl ModelLive {
@@ -36,19 +37,15 @@ impl ModelLive {
     }
 
     /// Recent tokens by owner; decayed by who reads them at each rebuild.
-    pub(crate) fn decay(&self, keep: f64) -> Vec<(u64, f64)> {
+    pub(crate) fn decay(&self, keep: f64) -> HashMap<u64, f64> {
         let mut tokens = self.tokens.lock();
-        tokens.iter_mut().for_each(|(_, count)| *count *= keep);
-        tokens.retain(|(_, count)| *count >= 1.0);
+        tokens.values_mut().for_each(|count| *count *= keep);
+        tokens.retain(|_, count| *count >= 1.0);
         tokens.clone()
     }
 
     fn add_tokens(&self, owner: u64, count: f64) {
-        let mut tokens = self.tokens.lock();
-        match tokens.iter_mut().find(|(known, _)| *known == owner) {
-            Some((_, sum)) => *sum += count,
-            None => tokens.push((owner, count)),
-        }
+        *self.tokens.lock().entry(owner).or_default() += count;
     }
 }
 

@@ -16,27 +16,38 @@ const REPLICAS: usize = 3;
 struct Node {
     slots: u64,
     limit: [u64; REPLICAS],
-    /// Weight that arrived or was refused and is over.
+    /// Weight that arrived, and that which is over; a refused dispatch is both at once.
+    received: [u64; REPLICAS],
     finished: [u64; REPLICAS],
     running: [Vec<(u64, u64)>; REPLICAS],
 }
 
 impl Node {
-    fn committed(&self) -> u64 {
-        (0..REPLICAS).map(|r| self.limit[r] - self.finished[r]).sum()
+    fn runs(&self, r: usize) -> u64 {
+        self.running[r].iter().map(|(_, weight)| weight).sum()
     }
 
+    fn committed(&self) -> u64 {
+        (0..REPLICAS).map(|r| self.limit[r].saturating_sub(self.finished[r]).max(self.runs(r))).sum()
+    }
+
+    /// Raises a limit by so much that no more than `count` slots are newly committed.
     fn grant(&mut self, r: usize, count: u64) -> NodeFrame {
-        self.limit[r] += count.min(self.slots - self.committed());
+        let count = count.min(self.slots - self.committed());
+        if count > 0 {
+            self.limit[r] = self.limit[r].max(self.received[r]) + count;
+        }
         NodeFrame::Limit { limit: self.limit[r] }
     }
 
     /// A dispatch beyond the grant is refused at once, never queued.
     fn arrive(&mut self, r: usize, ticket: u64, weight: u64) -> bool {
-        let taken: u64 = self.running[r].iter().map(|(_, weight)| weight).sum();
-        let fits = self.finished[r] + taken + weight <= self.limit[r];
+        let fits = self.received[r] + weight <= self.limit[r];
+        self.received[r] += weight;
         if fits {
             self.running[r].push((ticket, weight));
+        } else {
+            self.finished[r] += weight;
         }
         fits
     }
@@ -51,12 +62,11 @@ impl Node {
         match frame {
             // Both sides count anew from what really runs here.
             ReplicaFrame::Hello { .. } => {
-                let running = self.running[r].iter().map(|(_, weight)| weight).sum();
-                (self.limit[r], self.finished[r]) = (running, 0);
+                let runs = self.runs(r);
+                (self.limit[r], self.received[r], self.finished[r]) = (runs, runs, 0);
             }
             ReplicaFrame::Yield { limit } => {
-                let taken: u64 = self.running[r].iter().map(|(_, weight)| weight).sum();
-                self.limit[r] = self.limit[r].min(limit).max(self.finished[r] + taken);
+                self.limit[r] = self.limit[r].min(limit.max(self.received[r]));
             }
             ReplicaFrame::Want { .. } => {}
         }
@@ -104,7 +114,13 @@ struct World {
 
 impl World {
     fn new(slots: u64) -> Self {
-        let node = Node { slots, limit: [0; REPLICAS], finished: [0; REPLICAS], running: Default::default() };
+        let node = Node {
+            slots,
+            limit: [0; REPLICAS],
+            received: [0; REPLICAS],
+            finished: [0; REPLICAS],
+            running: Default::default(),
+        };
         let account = || Account::new(true, Cap::new(1_000.0, 1_000, START), START);
         let mut world = Self {
             node,
@@ -164,9 +180,9 @@ impl World {
                 } else if self.node.arrive(*r, dispatch.ticket, u64::from(*weight)) {
                     self.held[*r].push(dispatch);
                 } else {
-                    // A refused dispatch was never counted by the node: it never was.
-                    self.accounts[*r].end(dispatch, false);
+                    // It reached the node, which counted it as over: so does the account.
                     self.accounts[*r].refused();
+                    self.accounts[*r].end(dispatch, true);
                 }
             }
             Op::Finish(r, which) => {
@@ -201,7 +217,7 @@ proptest! {
         for op in &ops {
             world.apply(op);
             prop_assert!(world.node.committed() <= slots, "after {op:?}");
-            let running: u64 = world.node.running.iter().flatten().map(|(_, weight)| weight).sum();
+            let running: u64 = (0..REPLICAS).map(|r| world.node.runs(r)).sum();
             prop_assert!(running <= slots, "after {op:?}");
             for r in 0..REPLICAS {
                 prop_assert_eq!(world.accounts[r].in_flight() as usize, world.held[r].len());

@@ -11,8 +11,22 @@ use super::{Latency, ms, unix_seconds};
 
 /// What a simulated answer is made of, one word a token. It says what it is.
 pub(super) const WORDS: [&str; 16] = [
-    "This", " answer", " is", " simulated", ":", " no", " model", " ran", ",", " and", " these", " words", " stand",
-    " for", " tokens", ". ",
+    "This",
+    " answer",
+    " is",
+    " simulated",
+    ":",
+    " no",
+    " model",
+    " ran",
+    ",",
+    " and",
+    " these",
+    " words",
+    " stand",
+    " for",
+    " tokens",
+    ". ",
 ];
 
 /// Most choices of one request: beyond what any engine here would run at once.
@@ -74,7 +88,8 @@ pub(super) struct Plan {
 impl Plan {
     /// Decides the answer to `body`, the `number`-th request of this engine.
     pub(super) fn read(body: &Bytes, model: &str, latency: &Latency, number: u64) -> Result<Self, String> {
-        let chat: Chat<'_> = serde_json::from_slice(body).map_err(|error| format!("the request is no chat: {error}"))?;
+        let chat: Chat<'_> =
+            serde_json::from_slice(body).map_err(|error| format!("the request is no chat: {error}"))?;
         let asked = chat.max_completion_tokens.or(chat.max_tokens).and_then(|most| u32::try_from(most).ok());
         let mut tokens = latency.tokens.min(asked.unwrap_or(u32::MAX));
         let mut finish = if tokens < latency.tokens { "length" } else { "stop" };

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
+use super::Active;
 use super::answer::Plan;
 use super::faults::Fault;
-use super::Active;
 use crate::body::BoxError;
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
