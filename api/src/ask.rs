@@ -104,7 +104,10 @@ fn quantizations(names: &[String]) -> Result<Vec<Quantization>, ApiError> {
     let parse = |(at, name): (usize, &String)| {
         serde_json::from_value::<Quantization>(serde_json::Value::String(name.clone())).map_err(|_| {
             let param = format!("provider.quantizations[{at}]");
-            ApiError::invalid(param.as_str(), format!("{name:?} is not a quantization; use int4, int8, fp8, fp16, bf16, …"))
+            ApiError::invalid(
+                param.as_str(),
+                format!("{name:?} is not a quantization; use int4, int8, fp8, fp16, bf16, …"),
+            )
         })
     };
     names.iter().enumerate().map(parse).collect()

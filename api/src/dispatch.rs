@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::combinators::BoxBody;
 use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
 use protocol::header as ours;
 use protocol::session::NodeMode;
 use scheduler::attempt::classify::NodeFault;
@@ -38,7 +38,7 @@ pub struct Plan {
 pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispatched {
     let app = generation.app().clone();
     let ticker = Ticker::start(app.env.now());
-    let mut machine = Machine::new(app.config.scheduler.attempt.clone(), candidates(&plan.offers), ticker.now());
+    let mut machine = Machine::new(app.config.scheduler.attempt, candidates(&plan.offers), ticker.now());
     let mut step = machine.start(ticker.now());
     loop {
         if let Some(offer) = step.blamed {
@@ -217,7 +217,8 @@ fn candidates(offers: &[Placed]) -> Vec<Candidate> {
 
 fn head_event(status: StatusCode, headers: &HeaderMap) -> Event {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let retry_after = text(header::RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let retry_after =
+        text(header::RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     Event::Head { status: status.as_u16(), retry_after, credit: text(ours::REFUSED) == Some("credit") }
 }
 

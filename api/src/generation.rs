@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use billing::{Ack, AttemptUsage, CountedBy, LeaseHold, Outcome, PriceRow, Settlement};
 use http::StatusCode;
-use protocol::{Id, AttemptId, NanoUsd, RequestId, Timestamp, Units};
+use protocol::{AttemptId, Id, NanoUsd, RequestId, Timestamp, Units};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use scheduler::{Action, Admission, Observation};
@@ -209,12 +209,9 @@ impl Generation {
     /// Ends the running attempt without delivery: it earns nothing and the user pays nothing for it.
     pub fn attempt_failed(&mut self, code: &'static str, observed: Option<Observation>) {
         let Some(run) = self.running.take() else { return };
-        self.errors.push(PreviousError {
-            provider: run.admission.offer().slug().to_owned(),
-            status: run.status,
-            code,
-        });
-        let attempt = self.close(run, observed, Outcome::ProviderFailed, Units::default(), CountedBy::Gateway, Some(code));
+        self.errors.push(PreviousError { provider: run.admission.offer().slug().to_owned(), status: run.status, code });
+        let attempt =
+            self.close(run, observed, Outcome::ProviderFailed, Units::default(), CountedBy::Gateway, Some(code));
         self.ended.push(attempt);
         // Its text never reached the client, or reached it in an answer nobody is charged for.
         self.counter = self.app.tokenizers.counter(&self.order.model);
@@ -248,7 +245,12 @@ impl Generation {
         }
     }
 
-    fn settle(&mut self, outcome: Outcome, upstream: Option<UpstreamUsage>, observed: Option<Observation>) -> Option<Settled> {
+    fn settle(
+        &mut self,
+        outcome: Outcome,
+        upstream: Option<UpstreamUsage>,
+        observed: Option<Observation>,
+    ) -> Option<Settled> {
         let (units, counted_by) = self.count(upstream);
         if let Some(run) = self.running.take() {
             let attempt = self.close(run, observed, outcome, units, counted_by, None);
@@ -297,7 +299,9 @@ impl Generation {
         let completion = match own {
             Some(count) => narrow(count),
             // No token is less than a byte of text, nor can more be made than were asked for.
-            None if upstream.is_some() => narrow(said.completion_tokens.min(bytes.max(pieces))).min(self.order.held_output),
+            None if upstream.is_some() => {
+                narrow(said.completion_tokens.min(bytes.max(pieces))).min(self.order.held_output)
+            }
             None => narrow(pieces),
         };
         let reasoning = match reasoned {
@@ -384,4 +388,3 @@ pub fn rng_of(request: RequestId) -> SmallRng {
 fn narrow(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
-

@@ -4,7 +4,7 @@
 //! is asked once, whoever waits, and pushes a notice when a key is revoked.
 //!
 //! A revoked key stops within a second, also when notices can't come through: an answer from the
-//! cache counts only while the notice channel was heard within [`UNHEARD_LIMIT`], or while the
+//! cache counts only while the notice channel was heard within `UNHEARD_LIMIT`, or while the
 //! answer itself is no older than that. When the channel is re-opened the cache starts empty, since
 //! whatever was announced meanwhile is lost. With the database out of reach for longer, new requests
 //! are told to come back rather than let in on an old answer.

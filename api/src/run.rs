@@ -26,7 +26,13 @@ impl App {
     ///
     /// # Errors
     /// [`Error`] names what is missing.
-    pub async fn build(config: Config, env: Env, db: PgPool, metrics: Metrics, shutdown: Shutdown) -> Result<Self, Error> {
+    pub async fn build(
+        config: Config,
+        env: Env,
+        db: PgPool,
+        metrics: Metrics,
+        shutdown: Shutdown,
+    ) -> Result<Self, Error> {
         let billing =
             billing::Billing::start(db.clone(), env.clone(), config.billing.clone(), &config.server.replica).await?;
         let scheduler = Scheduler::new(env.clone(), config.scheduler.clone());
@@ -75,12 +81,35 @@ pub fn spawn_all(app: &AppState) {
     );
     shutdown.spawn(pool);
     shutdown.spawn(app.keys.clone().listen(stop));
-    let spawn = |app: &AppState| {
-        worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
-        worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
-        worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
-    };
-    spawn(app);
+    worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), app.metrics.upkeep(), shutdown);
+    worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
+}
+
+/// Facts in the outbox are kept for this long after every consumer has read them.
+const KEEP_EVENTS: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Deletes facts that were read long ago.
+struct Pruning(AppState);
+
+impl Worker for Pruning {
+    type Error = sqlx::Error;
+
+    fn name(&self) -> &'static str {
+        "platform.outbox.prune"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    async fn tick(&mut self, now: Timestamp) -> Result<Next, sqlx::Error> {
+        let mut conn = self.0.db.acquire().await?;
+        platform::outbox::prune(&mut conn, now, KEEP_EVENTS).await?;
+        Ok(Next::Wait)
+    }
 }
 
 /// Takes in models an operator adds while the broker runs.

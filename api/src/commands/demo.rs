@@ -120,7 +120,9 @@ async fn show(args: &Args, dir: &Path, broker: &Broker, database_url: &str) -> R
         return Ok(None);
     }
     if args.engine == Engine::Simulated {
-        println!("\n  !! The SIMULATED engine answers: no language model runs, the text is made up by a latency model. !!\n");
+        println!(
+            "\n  !! The SIMULATED engine answers: no language model runs, the text is made up by a latency model. !!\n"
+        );
     }
     step("registering a provider and joining its node through a tunnel");
     let node = Node::start(args, dir, &url, &model).await?;
@@ -160,9 +162,7 @@ fn write_env(dir: &Path, url: &str, customer: &Customer, node: Option<&Node>, da
     let provider = node.map(Node::provider_key).transpose()?.unwrap_or_default();
     let text = format!(
         "STEELYARD_URL={url}\nSTEELYARD_API_KEY={}\nSTEELYARD_ADMIN_KEY={}\nSTEELYARD_PROVIDER_KEY={provider}\nDATABASE_URL={}\n",
-        customer.key,
-        customer.admin_key,
-        database_url,
+        customer.key, customer.admin_key, database_url,
     );
     // Written aside and moved: whoever waits for the file never reads half of it.
     let draft = dir.join("env.new");

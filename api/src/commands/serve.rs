@@ -74,9 +74,9 @@ impl Broker {
         platform::db::migrate(&db).await?;
         let app = AppState(Arc::new(App::build(config, env, db, metrics, shutdown).await?));
         run::spawn_all(&app);
-        let listener = TcpListener::bind(listen).await.map_err(Error::io(format!(
-            "listening on {listen} (set server.listen to a free address)"
-        )))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(Error::io(format!("listening on {listen} (set server.listen to a free address)")))?;
         let address = listener.local_addr().map_err(Error::io("reading the listening address"))?;
         let router = crate::router::router(app.clone());
         let (server, stop) = (app.config.server.clone(), app.shutdown.token().clone());

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::Router;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use protocol::NanoUsd;
 use scheduler::{Decision, Placed};
 
+use crate::ask;
 use crate::dialect::Head;
 use crate::dispatch::{self, Plan};
 use crate::envelope::Envelope;
@@ -23,7 +24,6 @@ use crate::relay::{self, Dispatching, Live, Relay};
 use crate::request::RequestContext;
 use crate::state::AppState;
 use crate::tokenizer::{self, Count, Prompt};
-use crate::ask;
 
 /// Bytes of an ordinary prompt per token, where only an estimate is to be had; the hold goes by the bytes themselves.
 const BYTES_PER_TOKEN: u32 = 4;
@@ -142,19 +142,16 @@ async fn count_prompt(app: &AppState, envelope: &Envelope<'_>, body: &Bytes) -> 
 }
 
 fn prompt_of<'a>(envelope: &Envelope<'a>, now_unix_s: i64) -> Prompt<'a> {
-    Prompt {
-        messages: envelope.messages,
-        tools: envelope.tools,
-        template_kwargs: envelope.template_kwargs,
-        now_unix_s,
-    }
+    Prompt { messages: envelope.messages, tools: envelope.tools, template_kwargs: envelope.template_kwargs, now_unix_s }
 }
 
 /// Offers for the first of the model and its fallbacks that has any; else the first refusal.
 async fn place(app: &AppState, context: &RequestContext, ask: &scheduler::Ask) -> Result<Vec<Placed>, ApiError> {
     let refusal = match app.scheduler.acquire(ask, &mut generation::rng_of(context.id)).await {
         Decision::Place { offers, .. } => return Ok(offers),
-        Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => ApiError::availability(availability),
+        Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => {
+            ApiError::availability(availability)
+        }
     };
     tracing::debug!(code = refusal.code(), model = %ask.model, "no offer for a request");
     Err(refusal)
@@ -173,7 +170,8 @@ fn ceiling(app: &AppState, offers: &[Placed], prompt: u32, output: u32) -> Resul
     let rows = offers.iter().filter_map(|placed| prices.get(placed.offer.id(), placed.offer.price.version));
     let dearest = rows.map(|row| row.user).reduce(|a, b| a.dearest(&b));
     dearest.and_then(|prices| prices.ceiling(prompt, output)).ok_or_else(|| {
-        ApiError::overloaded(1_000).with_message("the prices of this model's offers are being reloaded; try again shortly")
+        ApiError::overloaded(1_000)
+            .with_message("the prices of this model's offers are being reloaded; try again shortly")
     })
 }
 

@@ -27,7 +27,10 @@ async fn open(State(app): State<AppState>, caller: NodeCaller, mut request: Requ
     let upgrade = hyper::upgrade::on(&mut request);
     let (node, owner) = (caller.node, app.clone());
     app.shutdown.spawn(async move { hold(owner, node, upgrade).await });
+    // A node that dials through a balancer learns here whose tunnel this is.
+    let replica = HeaderValue::try_from(app.billing.boot().to_string()).map_err(|error| ApiError::internal(&error))?;
     let headers = [
+        (header::HeaderName::from_static(ours::REPLICA), replica),
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
         (header::UPGRADE, HeaderValue::from_static(ours::TUNNEL_UPGRADE)),
         (header::HeaderName::from_static(ours::PROTOCOL), HeaderValue::from(spoken)),
@@ -36,11 +39,16 @@ async fn open(State(app): State<AppState>, caller: NodeCaller, mut request: Requ
 }
 
 fn check_upgrade(headers: &HeaderMap) -> Result<(), ApiError> {
-    let asked = headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(ours::TUNNEL_UPGRADE.as_bytes()));
+    let asked = headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(ours::TUNNEL_UPGRADE.as_bytes()));
     if asked {
         Ok(())
     } else {
-        Err(ApiError::invalid(None, "this URL is for steelyard-node: send `connection: upgrade` and `upgrade: steelyard-h2`"))
+        Err(ApiError::invalid(
+            None,
+            "this URL is for steelyard-node: send `connection: upgrade` and `upgrade: steelyard-h2`",
+        ))
     }
 }
 

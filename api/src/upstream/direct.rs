@@ -89,7 +89,11 @@ impl Direct {
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
         self.client.request(request).await.map_err(|error| {
-            if error.is_connect() && is_timeout(&error) { SendError::ConnectTimeout(connect) } else { SendError::Broken(error.into()) }
+            if error.is_connect() && is_timeout(&error) {
+                SendError::ConnectTimeout(connect)
+            } else {
+                SendError::Broken(error.into())
+            }
         })
     }
 
@@ -114,7 +118,8 @@ impl Direct {
 /// [`Refusal`] with the reason.
 pub fn check_url(text: &str, allow_private: bool) -> Result<(), Refusal> {
     let url = Url::parse(text).map_err(|_| Refusal::Url)?;
-    let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    let bare =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     if !bare || !matches!(url.scheme(), "https" | "http") {
         return Err(Refusal::Url);
     }
@@ -212,14 +217,27 @@ mod tests {
     #[test]
     fn only_public_addresses_are_called() {
         let inside = [
-            "http://127.0.0.1/v1", "https://127.0.0.1/v1", "https://10.0.0.1", "https://169.254.169.254/latest",
-            "https://[::1]/v1", "https://[::ffff:127.0.0.1]", "https://[fd00::1]", "https://100.64.0.1", "https://0.0.0.0",
-            "https://192.168.1.1", "https://2130706433/", "https://0x7f.1/", "https://[2002:7f00:1::]", "https://224.0.0.1",
+            "http://127.0.0.1/v1",
+            "https://127.0.0.1/v1",
+            "https://10.0.0.1",
+            "https://169.254.169.254/latest",
+            "https://[::1]/v1",
+            "https://[::ffff:127.0.0.1]",
+            "https://[fd00::1]",
+            "https://100.64.0.1",
+            "https://0.0.0.0",
+            "https://192.168.1.1",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://[2002:7f00:1::]",
+            "https://224.0.0.1",
         ];
         for url in inside {
             assert!(check_url(url, false).is_err(), "{url}");
         }
-        for url in ["ftp://example.com", "https://user@example.com", "https://example.com?x=1", "example.com", "https://"] {
+        for url in
+            ["ftp://example.com", "https://user@example.com", "https://example.com?x=1", "example.com", "https://"]
+        {
             assert_eq!(check_url(url, true), Err(Refusal::Url), "{url}");
         }
         check_url("https://93.184.215.14/v1", false).unwrap();

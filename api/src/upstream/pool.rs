@@ -8,9 +8,9 @@ use hyper::body::Incoming;
 use papaya::HashMap;
 use protocol::NodeId;
 
+use super::control::Turn;
 use super::direct::Direct;
 use super::tunnel::{Place, Tunnel};
-use super::control::Turn;
 use super::{NodeRequest, NodeResponse, Route, SendError};
 
 /// Tunnels one node may hold open to one replica.

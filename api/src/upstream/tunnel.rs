@@ -1,7 +1,7 @@
 //! One tunnel: an upgraded connection that a node dialled, spoken over as an HTTP/2 client.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;

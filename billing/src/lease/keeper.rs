@@ -105,7 +105,12 @@ impl Keeper {
                         Loan::Lent => {
                             *refusal = None;
                             match held.take(amount, self.env.now()) {
-                                Take::Taken { lease, .. } => return Ok(Some(lease)),
+                                Take::Taken { lease, refresh } => {
+                                    if refresh {
+                                        self.call(&held);
+                                    }
+                                    return Ok(Some(lease));
+                                }
                                 // Others were quicker; the next round borrows again.
                                 _ => continue,
                             }
@@ -180,7 +185,8 @@ impl Keeper {
             }
             if let Some(lent) = self.send(purse.scope, loan.id, &ask).await? {
                 purse.confirmed(loan.id, lent.lent, lent.seq, Some(now.plus(self.config.usable())));
-                purse.resize(lent.target.max(if lent.low { 0 } else { need }), lent.low);
+                // Without burn there is no target: an account asked once a minute costs one loan, not two.
+                purse.resize(lent.target, lent.low);
                 return Ok(Loan::Lent);
             }
             if !self.reread(purse, loan.id, loan.seq).await? {

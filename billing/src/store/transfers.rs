@@ -56,11 +56,7 @@ pub async fn book(conn: &mut PgConnection, transfer: &Transfer) -> Result<bool, 
 }
 
 /// Makes ledger accounts that are missing, in one order, so that two makers can't wait in a circle.
-pub(crate) async fn ensure(
-    conn: &mut PgConnection,
-    kinds: &[String],
-    owners: &[Uuid],
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn ensure(conn: &mut PgConnection, kinds: &[String], owners: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into ledger_accounts (kind, owner, currency)
          select distinct kind, owner, $3 from unnest($1::text[], $2::uuid[]) as a (kind, owner)

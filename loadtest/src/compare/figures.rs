@@ -126,24 +126,23 @@ pub fn print(found: &Comparison) -> String {
     let fine = |values: &[f64]| median(values).map(|value| format!("{value:.2}"));
     let micros = |value: Option<f64>| value.map(|value| format!("{value:.0} µs"));
     let measured = |own: &Figures, values: &[f64]| median(values).filter(|_| own.rss_idle > 0.0);
-    let rows: [(&str, Cell<'_>); 19] = [
+    type Pick = fn(&Figures) -> &[f64];
+    let against =
+        |own: &Figures, pick: Pick| measured(own, pick(own)).and_then(|_| times(ratio(pick(own), pick(yard))));
+    let rows: [(&str, Cell<'_>); 21] = [
         ("small answers a second", &|f| whole(&f.requests_per_s)),
         ("  of the yardstick's", &|f| times(ratio(&f.requests_per_s, &yard.requests_per_s))),
         ("CPU µs an answer", &|f| measured(f, &f.cpu_us_per_request).map(|v| format!("{v:.1}"))),
-        ("  of the yardstick's", &|f| {
-            measured(f, &f.cpu_us_per_request)
-                .and_then(|_| times(ratio(&f.cpu_us_per_request, &yard.cpu_us_per_request)))
-        }),
+        ("  of the yardstick's", &|f| against(f, |f| &f.cpu_us_per_request)),
         ("  its database's", &|f| median(&f.beside_us_per_request).filter(|v| *v > 0.0).map(|v| format!("{v:.1}"))),
         ("chunks a second, engine unpaced", &|f| whole(&f.chunks_per_s)),
         ("  of the yardstick's", &|f| times(ratio(&f.chunks_per_s, &yard.chunks_per_s))),
         ("CPU µs a chunk, unpaced", &|f| measured(f, &f.rush_us_per_chunk).and_then(|_| fine(&f.rush_us_per_chunk))),
+        ("  of the yardstick's", &|f| against(f, |f| &f.rush_us_per_chunk)),
         ("CPU µs a chunk, paced", &|f| measured(f, &f.paced_us_per_chunk).and_then(|_| fine(&f.paced_us_per_chunk))),
-        ("  of the yardstick's", &|f| {
-            measured(f, &f.paced_us_per_chunk)
-                .and_then(|_| times(ratio(&f.paced_us_per_chunk, &yard.paced_us_per_chunk)))
-        }),
+        ("  of the yardstick's", &|f| against(f, |f| &f.paced_us_per_chunk)),
         ("one connection: p50", &|f| micros(median(&f.p50_us))),
+        ("  p99", &|f| micros(median(&f.p99_us))),
         ("  added to the engine's p50", &|f| micros(added(&f.p50_us, &base.p50_us))),
         ("  added to the engine's p99", &|f| micros(added(&f.p99_us, &base.p99_us))),
         ("paced streams: gap p50", &|f| f.gap_p50_us.map(time)),
@@ -187,8 +186,10 @@ pub fn verdicts(found: &Comparison, budget: &Budget, pace_ms: f64) -> Vec<(Strin
         };
         let cpu = ratio(&own.cpu_us_per_request, &yard.cpu_us_per_request);
         judge("CPU per small answer", cpu, budget.request_ratio, false, "×");
-        let chunk = ratio(&own.paced_us_per_chunk, &yard.paced_us_per_chunk);
-        judge("CPU per chunk", chunk, budget.chunk_ratio, false, "×");
+        let rush = ratio(&own.rush_us_per_chunk, &yard.rush_us_per_chunk);
+        judge("CPU per chunk, engine unpaced", rush, budget.chunk_ratio, false, "×");
+        let paced = ratio(&own.paced_us_per_chunk, &yard.paced_us_per_chunk);
+        judge("CPU per chunk, paced", paced, budget.chunk_ratio, false, "×");
         judge("rate", ratio(&own.requests_per_s, &yard.requests_per_s), budget.rate_ratio, true, "×");
         if !own.durable {
             let late = added(&own.p99_us, &base.p99_us);

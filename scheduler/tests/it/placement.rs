@@ -88,8 +88,8 @@ proptest! {
             prop_assert!(offers[0].cost.total() <= least * 1.05 + 1e-9);
             chosen += offers[0].cost.total() / 200.0;
         }
-        // The band is 5 % wide, and two hundred draws leave about as much chance.
-        prop_assert!(chosen <= blind * 1.10, "chosen {chosen}, blind {blind}, best {}", costs[0]);
+        // The band is 5 % wide, and two hundred draws leave twice that to chance.
+        prop_assert!(chosen <= blind * 1.15, "chosen {chosen}, blind {blind}, best {}", costs[0]);
     }
 
     /// Dearer never raises an offer's chance to be first.
@@ -98,7 +98,7 @@ proptest! {
         let with = |price| {
             let listings = (1..=4).map(|n| world::parts(n).priced(if n == 1 { price } else { base }, base).listing());
             let (scheduler, ..) = world::scheduler(listings.collect());
-            shares(&scheduler, &Ask { prompt_tokens: 4_000, ..world::ask() }, 400).remove(&world::offer_id(1)).unwrap_or(0.0)
+            shares(&scheduler, &Ask { prompt_tokens: 4_000, ..world::ask() }, 1_000).remove(&world::offer_id(1)).unwrap_or(0.0)
         };
         prop_assert!(with(base + rise) <= with(base) + 0.08);
     }

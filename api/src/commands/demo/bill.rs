@@ -10,7 +10,8 @@ use crate::state::AppState;
 /// Prints tokens, price, cost, the provider's share and the margin, and the balance before and after.
 pub(super) async fn print(app: &AppState, customer: &Customer, asked: &Asked) -> Result<(), Error> {
     let request = RequestId::parse_any(&asked.id).map_err(|error| Error::Usage(error.to_string()))?;
-    let organization: OrganizationId = customer.organization.parse().map_err(|_| Error::Usage("a bad organization id".into()))?;
+    let organization: OrganizationId =
+        customer.organization.parse().map_err(|_| Error::Usage("a bad organization id".into()))?;
     let mut conn = app.db.acquire().await?;
     let row = billing::store::views::find_generation(&mut conn, organization, request)
         .await?
@@ -22,10 +23,18 @@ pub(super) async fn print(app: &AppState, customer: &Customer, asked: &Asked) ->
     let per_million = |price: protocol::Price| format!("{} USD per million", decimal(price.pico()));
     let earned = row.attempts.iter().fold(NanoUsd::ZERO, |sum, attempt| sum.saturating_add(attempt.earned));
     println!("\nThe bill of {} ({})", asked.id, row.model);
-    println!("  first token          {:>8} ms, whole answer {} ms", asked.first_token.as_millis(), asked.total.as_millis());
+    println!(
+        "  first token          {:>8} ms, whole answer {} ms",
+        asked.first_token.as_millis(),
+        asked.total.as_millis()
+    );
     if let Some(price) = price {
         println!("  prompt               {:>8} tokens at {}", row.units.prompt_total(), per_million(price.user.prompt));
-        println!("  completion           {:>8} tokens at {}", row.units.completion_total(), per_million(price.user.completion));
+        println!(
+            "  completion           {:>8} tokens at {}",
+            row.units.completion_total(),
+            per_million(price.user.completion)
+        );
     }
     println!("  cost                 {:>16} USD", row.charge.to_string());
     println!("  to the provider      {:>16} USD", earned.to_string());

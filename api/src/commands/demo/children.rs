@@ -136,7 +136,7 @@ fn node_config(args: &Args, dir: &Path, url: &str, provider: &str, model: &Model
             format!("kind = \"simulated\"\nslots = {SLOTS}\nlatency = {{ ttft_ms = 120.0, tpot_ms = 20.0 }}\n")
         }
     };
-    let state = toml_text(&dir.join("state").display().to_string());
+    let state = toml_text(dir.join("state").display().to_string());
     Ok(format!(
         "broker = {}\nprovider = {}\nstate_dir = {state}\ntunnels = 2\n\n[engine]\n{engine}\n\
          [location]\ncountry_code = \"DE\"\nregion = \"demo\"\n\n\
@@ -160,7 +160,19 @@ fn llama(args: &Args) -> Result<String, Error> {
     let (port_text, slots) = (port.to_string(), SLOTS.to_string());
     let program = dir.join("venv/bin/python").display().to_string();
     let script = dir.join("serve.py").display().to_string();
-    let words = [&script, "--model", &model, "--port", &port_text, "--alias", "smollm2", "--slots", &slots, "--context", "2048"];
+    let words = [
+        &script,
+        "--model",
+        &model,
+        "--port",
+        &port_text,
+        "--alias",
+        "smollm2",
+        "--slots",
+        &slots,
+        "--context",
+        "2048",
+    ];
     let words = words.into_iter().map(toml_text).collect::<Vec<_>>().join(", ");
     Ok(format!(
         "kind = \"supervise\"\nurl = \"http://127.0.0.1:{port}\"\ncommand = {}\nargs = [{words}]\nslots = {SLOTS}\n",

@@ -37,7 +37,8 @@ pub(super) async fn ask(url: &str, key: &str, model: &str, prompt: &str) -> Resu
         .map_err(|error| Error::Usage(error.to_string()))?;
     let started = Instant::now();
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.request(request).await.map_err(|error| Error::Usage(format!("calling the gateway: {error}")))?;
+    let response =
+        client.request(request).await.map_err(|error| Error::Usage(format!("calling the gateway: {error}")))?;
     let status = response.status();
     let mut body = response.into_body();
     if status != StatusCode::OK {

@@ -67,7 +67,8 @@ pub(super) async fn customer(app: &AppState) -> Result<Customer, Error> {
     let organization = text(&admin(app, &["org", "create", "Demo"]).await?, "organization")?;
     admin(app, &["grant", "--org", &organization, "--usd", "5.00", "--expires-days", "30"]).await?;
     let key = admin(app, &["key", "create", "--org", &organization, "--name", "demo"]).await?;
-    let admin_key = admin(app, &["key", "create", "--org", &organization, "--kind", "admin", "--name", "demo admin"]).await?;
+    let admin_key =
+        admin(app, &["key", "create", "--org", &organization, "--kind", "admin", "--name", "demo admin"]).await?;
     Ok(Customer { organization, key: text(&key, "secret")?, admin_key: text(&admin_key, "secret")? })
 }
 
