@@ -25,6 +25,7 @@ streams=${LOAD_STREAMS:-1000}
 readonly FAST='load/fast,ttft_ms=0,tpot_ms=0'
 readonly PACED='load/paced,ttft_ms=20,tpot_ms=20'
 readonly SLOW='load/slow,ttft_ms=0,tpot_ms=1000'
+readonly SLOTS=8192 # requests a node answers at once: never what limits a step
 readonly READY_S=60 # longest wait for one program to answer: a first start makes a database
 readonly RUN_S=320  # longest run of all steps together
 
@@ -192,6 +193,9 @@ replica = "load-$name"
 allow_private = true     # direct nodes live on loopback here
 probes_to_activate = 0   # the first request is a customer's
 
+[scheduler]
+direct_start = $SLOTS    # nothing has to be learned about what these nodes can take
+
 [embedded]
 data_dir = "$data_dir"
 
@@ -212,7 +216,7 @@ TOML
     admin model add --id "${model%%,*}" --context-length 32768 --tiktoken "$vocabulary" >/dev/null
   done
 
-  start "$name-nodes" "$load" fleet --broker "http://127.0.0.1:$own" --slots 8192 --ready-file "$work/$name.ready" \
+  start "$name-nodes" "$load" fleet --broker "http://127.0.0.1:$own" --slots $SLOTS --ready-file "$work/$name.ready" \
     --model "$FAST" --model "$PACED" --model "$SLOW" "$@"
   await_file "$name-nodes" "$started" "$work/$name.ready"
 

@@ -1,5 +1,7 @@
 //! `steelyard serve`: config → state → serve → drain.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use platform::db::DatabaseConfig;
@@ -19,6 +21,9 @@ pub struct Args {
     /// Print the settings in force, secrets redacted, and exit.
     #[arg(long)]
     print_config: bool,
+    /// Write the listening address to this file once requests are taken: how others learn a port chosen with 0.
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: Args, config: Config, env: Env) -> Result<(), Error> {
@@ -31,12 +36,23 @@ pub(super) async fn run(args: Args, config: Config, env: Env) -> Result<(), Erro
     shutdown.on_signals().map_err(Error::io("listening for signals"))?;
     let (database, embedded) = database(&config).await?;
     let broker = Broker::start(config, env, database, telemetry.metrics.clone(), shutdown).await?;
+    if let Some(file) = &args.address_file {
+        write_address(file, broker.address)?;
+    }
     tracing::info!(listen = %broker.address, "the broker is ready");
     broker.until_stopped().await;
     if let Some(embedded) = embedded {
         embedded.stop().await?;
     }
     Ok(())
+}
+
+/// Written aside and moved: whoever waits for the file never reads half of it.
+fn write_address(file: &Path, address: SocketAddr) -> Result<(), Error> {
+    let draft = file.with_extension("new");
+    std::fs::write(&draft, address.to_string())
+        .and_then(|()| std::fs::rename(&draft, file))
+        .map_err(Error::io(format!("writing {}", file.display())))
 }
 
 /// Where the database is: as configured, else the embedded one, started if nobody has.
@@ -53,7 +69,7 @@ pub struct Broker {
     /// Its parts.
     pub app: AppState,
     /// Where it listens.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     serving: tokio::task::JoinHandle<()>,
 }
 

@@ -52,6 +52,8 @@ pub struct Live {
     choices: u32,
     timer: Pin<Box<Sleep>>,
     begun: bool,
+    /// The terminal event has been read.
+    done: bool,
     /// An answer that was whole before it had begun, kept until it is asked for.
     early: Option<(Bytes, Step)>,
 }
@@ -107,6 +109,7 @@ impl Live {
             choices,
             timer: Box::pin(tokio::time::sleep_until(wake)),
             begun: false,
+            done: false,
             early: None,
         }
     }
@@ -149,6 +152,12 @@ impl Live {
                 return Poll::Ready(Progress::Released(bytes));
             }
             match Pin::new(self.answer.body()).poll_frame(cx) {
+                // The terminal event is here. Its body has mostly ended with it, and read to its end its
+                // connection can be used again; nobody waits for that, though.
+                Poll::Ready(None | Some(Err(_))) | Poll::Pending if self.done => {
+                    return Poll::Ready(self.end(generation));
+                }
+                Poll::Ready(Some(Ok(_))) if self.done => {}
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(piece) = frame.into_data() {
                         self.scanner.push(piece);
@@ -166,7 +175,7 @@ impl Live {
 
     /// Reads whole events until one begins, ends or breaks the answer.
     fn take_events(&mut self, generation: &mut Generation) -> Option<Progress> {
-        loop {
+        while !self.done {
             let event = match self.scanner.next_event() {
                 Ok(event) => event?,
                 Err(error) => return Some(self.malformed(&error)),
@@ -175,6 +184,7 @@ impl Live {
                 return Some(progress);
             }
         }
+        None
     }
 
     fn take(&mut self, event: &[u8], generation: &mut Generation) -> Option<Progress> {
@@ -183,10 +193,13 @@ impl Live {
             Err(error) => return Some(self.malformed(&error)),
         };
         if kind == Kind::Done {
-            return Some(self.end(generation));
+            self.done = true;
         }
         if !kind.is_generated() {
             return None;
+        }
+        if !generation.covers_more() {
+            return Some(self.cut(generation));
         }
         let now = self.ticker.now();
         self.machine.on(Event::Content { tokens: 1 }, now);
@@ -205,6 +218,20 @@ impl Live {
             && !matches!(progress, Progress::Begun)
         {
             return progress;
+        }
+        self.end(generation)
+    }
+
+    /// The money ends here, and with it the answer: every open choice is as long as it can be paid for.
+    fn cut(&mut self, generation: &mut Generation) -> Progress {
+        for choice in 0..self.choices {
+            let end = format!(r#"{{"choices":[{{"index":{choice},"delta":{{}},"finish_reason":"length"}}]}}"#);
+            if let Err(error) = self.sink.push(end.as_bytes(), generation.counter()) {
+                return self.malformed(&error);
+            }
+        }
+        if !self.begun {
+            self.machine.on(Event::Content { tokens: 1 }, self.ticker.now());
         }
         self.end(generation)
     }

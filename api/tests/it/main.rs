@@ -4,5 +4,6 @@
 
 mod keys;
 mod models;
+mod process;
 mod providers;
 mod support;

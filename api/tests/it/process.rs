@@ -1,0 +1,11 @@
+//! The programs themselves, as processes that are killed, stopped and started again, each on a Postgres
+//! server of its own. What must survive is read from outside: from clients, from the books.
+
+mod broker_killed;
+mod caller;
+mod clock;
+mod database_away;
+mod engine;
+mod node_killed;
+mod spawn;
+mod world;

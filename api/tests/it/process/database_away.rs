@@ -1,0 +1,92 @@
+//! Postgres goes away under load, for longer than any retry, and comes back.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use protocol::NanoUsd;
+
+use super::caller::Answer;
+use super::spawn::until;
+use super::world::{PATIENCE, World};
+
+/// Acknowledgements wait out the whole outage.
+const SETTINGS: &str = "[billing.settlement]\nack_timeout_ms = 30000\n";
+/// What was committed in the very last moment still has to reach its client.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
+
+/// How long Postgres is away.
+fn outage() -> Duration {
+    let given = std::env::var("STEELYARD_TEST_OUTAGE_MS").ok();
+    Duration::from_millis(given.map_or(5_000, |text| text.parse().expect("a number of milliseconds")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_outlive_an_outage_of_the_database() {
+    let world = World::start(SETTINGS).await;
+    let _node = world.node("first", "ttft_ms = 50.0, tpot_ms = 40.0, tokens = 400").await;
+    let (lent, idle, unknown) = (world.customer().await, world.customer().await, world.customer().await);
+    let caller = world.caller(&lent);
+    let first = world.until_served(&caller).await.0;
+    // Known to the broker, and nothing borrowed yet.
+    let idle = caller.with_key(&idle.key);
+    assert_eq!(idle.get("/v1/models").await.unwrap().0, StatusCode::OK);
+    assert_eq!(idle.get("/v1/key").await.unwrap().0, StatusCode::OK);
+
+    // Ends lie before, within and after the outage.
+    let load = caller.counted();
+    let lengths = (0..24).map(|turn| 10 + 8 * turn);
+    let streams: Vec<_> = lengths.map(|tokens| load.spawn_stream(tokens)).collect();
+    let plain = load.clone();
+    let plain = tokio::spawn(async move { plain.plain(60).await });
+    until("all run and some are done", PATIENCE, async || {
+        let (begun, done) = (load.progress.begun.load(Ordering::SeqCst), load.progress.done.load(Ordering::SeqCst));
+        (begun == 24 && done >= 2).then_some(())
+    })
+    .await;
+    world.postgres.halt().await.unwrap();
+    let away = Instant::now();
+
+    tokio::time::sleep(outage() / 5).await;
+    let begun_meanwhile = load.spawn_stream(5);
+    let unknown = caller.with_key(&unknown.key);
+    let (without_credit, without_key) = tokio::join!(idle.stream(5), unknown.stream(5));
+    for refused in [&without_credit, &without_key] {
+        assert_eq!(refused.status, Some(StatusCode::SERVICE_UNAVAILABLE), "{refused:?}");
+    }
+    let refused_after = without_credit.ended.unwrap().max(without_key.ended.unwrap()) - away - outage() / 5;
+    assert_eq!(idle.get("/health/live").await.unwrap().0, StatusCode::OK);
+    assert_eq!(idle.get("/health/ready").await.unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
+
+    tokio::time::sleep(outage().saturating_sub(away.elapsed())).await;
+    let back = Instant::now();
+    world.postgres.resume().await.unwrap();
+    let mut answers: Vec<Answer> = join_all(streams).await.into_iter().map(Result::unwrap).collect();
+    answers.extend([plain.await.unwrap(), begun_meanwhile.await.unwrap()]);
+    for answer in &answers {
+        assert!(answer.is_whole(), "lost or broken: {answer:?}");
+        let done = answer.done.unwrap();
+        assert!(done <= away + ON_THE_WAY || done >= back, "told it is done while nothing could be booked");
+    }
+    let said_meanwhile = |answer: &&Answer| answer.pieces.last().is_some_and(|at| *at > away && *at < back);
+    let waited = answers.iter().filter(said_meanwhile).count();
+    assert!(waited >= 5, "only {waited} answers waited for the books");
+    let last = answers.iter().filter(said_meanwhile).filter_map(|answer| answer.done).max().unwrap();
+
+    let charges = world.charges().await;
+    let told = answers.iter().chain([&first]).map(|answer| {
+        assert_eq!(charges.get(&answer.request.unwrap()), Some(&answer.cost()));
+        answer.cost()
+    });
+    let told = told.fold(NanoUsd::ZERO, NanoUsd::saturating_add);
+    let booked = charges.values().copied().fold(NanoUsd::ZERO, NanoUsd::saturating_add);
+    assert_eq!(told, booked, "what clients were told is what the books say");
+    world.until_served(&idle).await;
+    world.assert_reconciled().await;
+    println!(
+        "{waited} answers waited for the books and had the last [DONE] {:?} after Postgres was started again; \
+         without credit: 503 after {refused_after:?}",
+        last - back,
+    );
+}
