@@ -56,6 +56,13 @@ pub async fn unknown_url(method: Method, uri: Uri) -> ApiError {
     ApiError::unknown_url(&method, uri.path())
 }
 
+/// A path that takes other methods; the router itself adds which.
+pub async fn method_not_allowed() -> Response {
+    let mut response = ApiError::method_not_allowed("").into_response();
+    response.headers_mut().remove(http::header::ALLOW);
+    response
+}
+
 /// A panic in a handler: logged with its place by the panic hook, generic to the client.
 pub fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     ApiError::internal(&std::io::Error::other("a handler panicked")).into_response()

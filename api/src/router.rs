@@ -25,6 +25,7 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::health::routes())
         .merge(routes::document::routes())
         .fallback(request::unknown_url)
+        .method_not_allowed_fallback(request::method_not_allowed)
         .layer(DefaultBodyLimit::max(app.config.gateway.max_body_bytes))
         .layer(CatchPanicLayer::custom(request::panicked))
         .layer(axum::middleware::from_fn_with_state(app.clone(), request::stamp))

@@ -50,7 +50,13 @@ enum Command {
     /// Become a provider: a wallet signs the broker's challenge, and the provider key is kept here.
     Register(Box<Register>),
     /// Serve until SIGTERM or Ctrl-C, then finish what runs; a second signal stops at once.
-    Run(Config),
+    Run {
+        #[command(flatten)]
+        config: Config,
+        /// Stop as well when standard input ends: whoever started this node with a pipe is gone, however it went.
+        #[arg(long)]
+        until_stdin_ends: bool,
+    },
     /// Show what the broker thinks of this node.
     Status(Config),
     /// Ask the broker to send no new work; what runs may finish.
@@ -146,7 +152,7 @@ fn main() -> ExitCode {
 async fn dispatch(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Register(options) => register_provider(*options).await?,
-        Command::Run(options) => run(load(&options.config)?).await?,
+        Command::Run { config, until_stdin_ends } => run(load(&config.config)?, until_stdin_ends).await?,
         Command::Status(options) => status(&load(&options.config)?).await?,
         Command::Drain { config, deadline_s, reason, resume } => {
             let body = DrainRequest { deadline_s: Some(deadline_s), reason };
@@ -195,7 +201,7 @@ fn engine(config: &NodeConfig) -> Result<Arc<dyn Engine>, Error> {
     })
 }
 
-async fn run(config: NodeConfig) -> Result<(), Error> {
+async fn run(config: NodeConfig, until_stdin_ends: bool) -> Result<(), Error> {
     let shutdown = CancellationToken::new();
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -203,7 +209,11 @@ async fn run(config: NodeConfig) -> Result<(), Error> {
     };
     let told = shutdown.clone();
     let watching = async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = stdin_ended(), if until_stdin_ends => {}
+        }
         tracing::info!("finishing what runs; a second signal stops at once");
         told.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
@@ -213,6 +223,12 @@ async fn run(config: NodeConfig) -> Result<(), Error> {
         result = node::run(config, engine, Env::system(), shutdown) => result,
         () = watching => Ok(()),
     }
+}
+
+/// Returns once nobody can write to standard input any more. What is written there is ignored.
+async fn stdin_ended() {
+    // An input that can't be read has ended too. The thread waits for good; the end of the process doesn't wait for it.
+    let _ = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
 }
 
 async fn register_provider(options: Register) -> Result<(), Error> {

@@ -108,6 +108,8 @@ impl Broker {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the accept loop panicked");
         }
+        // No answer is under way any more: a tunnel left open would only hold up the stop.
+        app.upstreams.close();
         if let Err(error) = app.billing.stop().await {
             tracing::error!(%error, "credit could not be handed back; its leases will be reaped");
         }

@@ -71,6 +71,7 @@ async fn hold(app: AppState, node: NodeId, upgrade: OnUpgrade) {
     tokio::select! {
         () = drive => {}
         () = drive_control(&app, node, &tunnel) => {}
+        () = app.upstreams.closed() => {}
     }
     tracing::info!(node.id = %node, "a tunnel closed");
 }

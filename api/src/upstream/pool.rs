@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use papaya::HashMap;
 use protocol::NodeId;
+use tokio_util::sync::CancellationToken;
 
 use super::control::Turn;
 use super::direct::Direct;
@@ -26,6 +27,7 @@ struct Inner {
     tunnels: HashMap<NodeId, Arc<Tunnels>>,
     turns: HashMap<NodeId, Turn>,
     direct: Direct,
+    closed: CancellationToken,
 }
 
 /// A tunnel's entry in the pool; leaves it on drop.
@@ -54,7 +56,8 @@ impl Upstreams {
     /// No tunnels yet.
     #[must_use]
     pub fn new(direct: Direct) -> Self {
-        Self(Arc::new(Inner { tunnels: HashMap::new(), turns: HashMap::new(), direct }))
+        let closed = CancellationToken::new();
+        Self(Arc::new(Inner { tunnels: HashMap::new(), turns: HashMap::new(), direct, closed }))
     }
 
     /// Tunnels of `node` that are open to this replica.
@@ -63,6 +66,16 @@ impl Upstreams {
         let tunnels = self.0.tunnels.pin();
         let live = tunnels.get(&node).map_or(0, |list| list.load().iter().filter(|tunnel| tunnel.is_live()).count());
         u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// Lets go of every tunnel, for good: nothing more will be asked of any node.
+    pub fn close(&self) {
+        self.0.closed.cancel();
+    }
+
+    /// Waits until the tunnels are let go of.
+    pub async fn closed(&self) {
+        self.0.closed.cancelled().await;
     }
 
     /// Who carries the node's control stream: one tunnel at a time.

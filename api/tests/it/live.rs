@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use books::{Billed, Try};
-pub use wire::{Frame, Wire, content, finish, last_error};
+pub use books::Billed;
+pub use wire::{Frame, chat_body, content, finish, last_error};
 
 use crate::support::{text, wallet};
 
@@ -206,13 +206,19 @@ impl Live {
         self.app.shutdown.begin();
     }
 
-    /// Stops the broker for good and starts another one on the same address and database.
-    pub async fn restart(&mut self) {
+    /// Stops the broker in order: answers, books, then everything beside them.
+    pub async fn stop(&mut self) {
         self.begin_stop();
         (&mut self.serving).await.unwrap();
+        self.app.upstreams.close();
         self.app.billing.stop().await.unwrap();
-        self.app.shutdown.drain(Duration::from_millis(100)).await;
+        self.app.shutdown.drain(Duration::from_secs(5)).await;
         self.app.db.close().await;
+    }
+
+    /// Stops the broker for good and starts another one on the same address and database.
+    pub async fn restart(&mut self) {
+        self.stop().await;
         (self.app, self.address, self.serving) = broker(self.config.clone(), &self.db, self.address).await;
     }
 }

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
+mod failover;
 mod keys;
+mod live;
 mod models;
+mod money;
 mod process;
 mod providers;
+mod stream;
 mod support;
+mod tunnel;

@@ -62,6 +62,7 @@ struct Inner {
     faults: Mutex<Faults>,
     calls: AtomicU64,
     active: AtomicU32,
+    peak: AtomicU32,
     dead: AtomicBool,
 }
 
@@ -70,7 +71,8 @@ pub(super) struct Active(Arc<Inner>);
 
 impl Active {
     fn new(inner: &Arc<Inner>) -> Self {
-        inner.active.fetch_add(1, Ordering::Relaxed);
+        let before = inner.active.fetch_add(1, Ordering::Relaxed);
+        inner.peak.fetch_max(before + 1, Ordering::Relaxed);
         Self(inner.clone())
     }
 
@@ -98,6 +100,7 @@ impl Simulated {
             faults: Mutex::new(Faults::default()),
             calls: AtomicU64::new(0),
             active: AtomicU32::new(0),
+            peak: AtomicU32::new(0),
             dead: AtomicBool::new(false),
         }))
     }
@@ -106,6 +109,12 @@ impl Simulated {
     #[must_use]
     pub fn active(&self) -> u32 {
         self.0.active.load(Ordering::Relaxed)
+    }
+
+    /// The most answers that were ever being made at once.
+    #[must_use]
+    pub fn peak(&self) -> u32 {
+        self.0.peak.load(Ordering::Relaxed)
     }
 
     /// Chat requests received so far.
@@ -171,7 +180,10 @@ impl Simulated {
         if plan.stream {
             return Ok(sse(Stream::new(plan, arrived, fault, active)));
         }
-        tokio::time::sleep_until(arrived + plan.total()).await;
+        // The timer rounds up to the next millisecond: an engine that takes no time must not ask it.
+        if !plan.total().is_zero() {
+            tokio::time::sleep_until(arrived + plan.total()).await;
+        }
         Ok(body::json(StatusCode::OK, &plan.whole()))
     }
 }

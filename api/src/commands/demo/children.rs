@@ -36,7 +36,9 @@ impl Node {
             .arg("run")
             .arg("--config")
             .arg(&config)
-            .stdin(Stdio::null())
+            // The pipe ends with this process, however it ends, and the node and its engine with the pipe.
+            .arg("--until-stdin-ends")
+            .stdin(Stdio::piped())
             .stdout(log(&dir)?)
             .stderr(log(&dir)?)
             .kill_on_drop(true)

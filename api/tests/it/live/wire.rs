@@ -152,10 +152,6 @@ impl Frame {
         self.text == "data: [DONE]"
     }
 
-    /// Whether it only keeps the connection alive.
-    pub fn is_comment(&self) -> bool {
-        self.text.starts_with(':')
-    }
 }
 
 /// The whole text of one choice.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-/// A started program. It is killed when this is dropped.
+/// A started program. It and all below it are killed when this is dropped.
 pub struct Process {
     child: Child,
     log: PathBuf,
@@ -54,6 +54,18 @@ impl Process {
     pub fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("ended with {status}:\n{}", self.said());
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id() else { return };
+        // Only a test that failed half-way leaves any; nobody else would end them.
+        for below in descendants(pid) {
+            if let Some(below) = Pid::from_raw(below.cast_signed()) {
+                let _ = rustix::process::kill_process(below, Signal::KILL);
+            }
         }
     }
 }

@@ -91,7 +91,10 @@ impl Body for Stream {
                 Some(Poll::Ready(Ok(()))) => continue,
                 None => {}
             }
-            ready!(this.sleep.as_mut().poll(cx));
+            // A deadline at the start itself is no wait, and the timer would make a millisecond of it.
+            if this.sleep.deadline() > this.start {
+                ready!(this.sleep.as_mut().poll(cx));
+            }
             if !this.opened {
                 this.opened = true;
                 return Poll::Ready(Some(Ok(Frame::data(this.plan.opening()))));

@@ -1,0 +1,229 @@
+//! What callers send that can't be served: each refused in one shape, with words, and for nothing.
+
+use api::router::router;
+use axum::body::{Body, to_bytes};
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::support::TestApp;
+
+const CHAT: &str = "/v1/chat/completions";
+
+struct Desk {
+    test: TestApp,
+    key: String,
+    organization: String,
+}
+
+struct Refused {
+    status: StatusCode,
+    headers: HeaderMap,
+    error: Value,
+}
+
+impl Desk {
+    /// A customer with money, so that only the request can be at fault.
+    async fn open() -> Self {
+        let test = TestApp::start_with(|config| config.gateway.max_body_bytes = 64 * 1024).await;
+        let (organization, key) = test.customer().await;
+        test.admin(&["grant", "--org", &organization, "--usd", "5.00", "--expires-days", "30"]).await;
+        test.admin(&["model", "add", "--id", "org/name", "--context-length", "4096"]).await;
+        Self { test, key, organization }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Refused {
+        let response = router(self.test.app.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
+        let keys: Vec<_> = body.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["error"], "{body}");
+        let refused = Refused { status: parts.status, headers: parts.headers, error: body["error"].clone() };
+        refused.is_in_shape();
+        refused
+    }
+
+    async fn post(&self, body: impl Into<Body>) -> Refused {
+        let request = Request::post(CHAT).header("authorization", format!("Bearer {}", self.key));
+        self.send(request.header("content-type", "application/json").body(body.into()).unwrap()).await
+    }
+
+    async fn nothing_was_charged(&self) {
+        let rows = sqlx::query_scalar!(r#"select count(*) as "count!" from usage"#);
+        assert_eq!(rows.fetch_one(&self.test.app.db).await.unwrap(), 0);
+        let credits = self.test.get("/v1/credits").bearer(&self.key).send().await;
+        assert_eq!(credits.json, json!({ "data": { "total_credits": "5.00", "total_usage": "0.00" } }));
+        let shown = self.test.admin(&["org", "show", &self.organization]).await;
+        assert_eq!(shown["total_credits_usd"], "5.00");
+        assert!(billing::reconcile::reconcile(&self.test.app.db).await.unwrap().is_green());
+    }
+}
+
+impl Refused {
+    /// The one shape of errors, and the headers every answer has.
+    fn is_in_shape(&self) {
+        let error = self.error.as_object().unwrap();
+        for key in ["message", "type", "param", "code"] {
+            assert!(error.contains_key(key), "{key} is missing: {error:?}");
+        }
+        assert!(error["message"].as_str().is_some_and(|words| !words.is_empty()), "{error:?}");
+        assert!(error["type"].is_string(), "{error:?}");
+        for key in error.keys() {
+            assert!(["message", "type", "param", "code", "metadata", "availability"].contains(&key.as_str()), "{key}");
+        }
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        let id = self.header("x-request-id").unwrap();
+        assert!(id.starts_with("req_") && id.len() == 36, "{id}");
+        assert_eq!(self.header("openai-version"), Some("2020-10-01"));
+        assert!(self.header("openai-processing-ms").unwrap().parse::<u64>().is_ok());
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn code(&self) -> Option<&str> {
+        self.error["code"].as_str()
+    }
+
+    fn param(&self) -> Option<&str> {
+        self.error["param"].as_str()
+    }
+}
+
+#[tokio::test]
+async fn a_field_of_the_wrong_type_or_range_is_named_by_its_path() {
+    let desk = Desk::open().await;
+    let cases = [
+        (json!({ "model": 5 }), "model"),
+        (json!({ "model": "" }), "model"),
+        (json!({ "messages": {} }), "messages"),
+        (json!({ "messages": [] }), "messages"),
+        (json!({ "messages": [{ "role": "user", "content": 5 }] }), "messages[0].content"),
+        (json!({ "messages": [{ "role": "user", "content": "a" }, { "role": "nobody", "content": "a" }] }), "messages[1].role"),
+        (json!({ "stream": "yes" }), "stream"),
+        (json!({ "max_tokens": 0 }), "max_tokens"),
+        (json!({ "max_tokens": 1.5 }), "max_tokens"),
+        (json!({ "max_completion_tokens": "many" }), "max_completion_tokens"),
+        (json!({ "temperature": 2.1 }), "temperature"),
+        (json!({ "top_p": -0.1 }), "top_p"),
+        (json!({ "n": 129 }), "n"),
+        (json!({ "n": 0 }), "n"),
+        (json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs"),
+        (json!({ "stop": ["a", "b", "c", "d", "e"] }), "stop"),
+        (json!({ "logit_bias": { "5": 101 } }), "logit_bias.5"),
+        (json!({ "reasoning_effort": "heroic" }), "reasoning_effort"),
+        (json!({ "service_tier": "gold" }), "service_tier"),
+        (json!({ "response_format": { "type": "xml" } }), "response_format.type"),
+        (json!({ "metadata": { "key": 5 } }), "metadata.key"),
+        (json!({ "safety_identifier": "x".repeat(65) }), "safety_identifier"),
+        (json!({ "stream_options": { "include_usage": true } }), "stream_options"),
+        (json!({ "provider": { "sort_by": "price" } }), "provider.sort_by"),
+        (json!({ "provider": { "quantizations": ["fp3"] } }), "provider.quantizations[0]"),
+        (json!({ "provider": 5 }), "provider"),
+    ];
+    for (fields, param) in cases {
+        let mut body = json!({ "model": "org/name", "messages": [{ "role": "user", "content": "hello" }] });
+        fields.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
+        let refused = desk.post(body.to_string()).await;
+        assert_eq!((refused.status.as_u16(), refused.param()), (400, Some(param)), "{body}: {}", refused.error);
+        assert_eq!(refused.error["type"], "invalid_request_error");
+    }
+    desk.nothing_was_charged().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_request_is_refused_as_a_whole() {
+    let desk = Desk::open().await;
+    let good = r#""messages":[{"role":"user","content":"hello"}]"#;
+    let deep = format!(r#"{{"model":"org/name",{good},"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
+    let bodies: [(&str, Vec<u8>); 10] = [
+        ("nothing", Vec::new()),
+        ("half an object", br#"{"model": "org/name""#.to_vec()),
+        ("no JSON", b"hello".to_vec()),
+        ("an array", b"[]".to_vec()),
+        ("null", b"null".to_vec()),
+        ("two values", format!(r#"{{"model":"org/name",{good}}} {{}}"#).into_bytes()),
+        ("a field twice", format!(r#"{{"model":"org/name","model":"org/other",{good}}}"#).into_bytes()),
+        ("deep nesting", deep.into_bytes()),
+        ("bytes that are no text", [br#"{"model":"org/name","messages":[{"role":"user","content":""#.as_slice(), b"\xff\xfe\"}]}"].concat()),
+        ("half a surrogate", br#"{"model":"org/\ud800","messages":[{"role":"user","content":"x"}]}"#.to_vec()),
+    ];
+    for (what, body) in bodies {
+        let refused = desk.post(body).await;
+        assert_eq!(refused.status, 400, "{what}: {}", refused.error);
+        assert_eq!(refused.error["type"], "invalid_request_error", "{what}");
+    }
+    desk.nothing_was_charged().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_not_json_is_not_read() {
+    let desk = Desk::open().await;
+    let large = desk.post("x".repeat(64 * 1024 + 1)).await;
+    assert_eq!((large.status.as_u16(), large.code()), (413, Some("request_too_large")));
+    // Without a length to announce it is cut off where it passes the limit.
+    let pieces = (0..80).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 1024])));
+    let streamed = desk.post(Body::from_stream(futures_util::stream::iter(pieces))).await;
+    assert_eq!((streamed.status.as_u16(), streamed.code()), (413, Some("request_too_large")));
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        let request = Request::post(CHAT).header("authorization", format!("Bearer {}", desk.key));
+        let refused = desk.send(request.header("content-type", kind).body(Body::from("{}")).unwrap()).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (415, Some("unsupported_media_type")), "{kind}");
+    }
+    desk.nothing_was_charged().await;
+}
+
+#[tokio::test]
+async fn a_model_nobody_knows_is_not_found() {
+    let desk = Desk::open().await;
+    let body = json!({ "model": "org/unknown", "messages": [{ "role": "user", "content": "hello" }] });
+    let refused = desk.post(body.to_string()).await;
+    assert_eq!((refused.status.as_u16(), refused.code(), refused.param()), (404, Some("model_not_found"), Some("model")));
+    assert_eq!(refused.error["availability"]["code"], "model_not_found");
+    assert_eq!(refused.error["availability"]["retryable"], false);
+    desk.nothing_was_charged().await;
+}
+
+#[tokio::test]
+async fn without_a_key_that_counts_not_even_the_body_is_judged() {
+    let desk = Desk::open().await;
+    let send = |header: Option<(&'static str, String)>| {
+        let mut request = Request::post(CHAT).header("content-type", "application/json");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        desk.send(request.body(Body::from("nonsense")).unwrap())
+    };
+    let none = send(None).await;
+    assert_eq!((none.status.as_u16(), none.code()), (401, None));
+    let authorization = |value: &str| Some(("authorization", value.to_owned()));
+    for wrong in [authorization("Bearer garbage"), authorization("Basic eDp5"), authorization("Bearer "), Some(("x-api-key", "sk-no".into()))] {
+        let refused = send(wrong.clone()).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (401, Some("invalid_api_key")), "{wrong:?}");
+        assert_eq!(refused.header("x-should-retry"), Some("false"));
+    }
+    desk.nothing_was_charged().await;
+}
+
+#[tokio::test]
+async fn a_url_nobody_serves_is_not_found() {
+    let desk = Desk::open().await;
+    for path in ["/v1/unknown", "/v1", "/", "/v2/chat/completions", "/v1/chat/completions/extra", "/api/v1/nothing"] {
+        let refused = desk.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (404, Some("unknown_url")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_a_url_does_not_take_is_refused_with_those_it_takes() {
+    let desk = Desk::open().await;
+    for (method, path, allow) in
+        [(Method::GET, CHAT, "POST"), (Method::DELETE, "/api/v1/chat/completions", "POST"), (Method::POST, "/v1/credits", "GET,HEAD")]
+    {
+        let refused = desk.send(Request::builder().method(&method).uri(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(refused.status, 405, "{method} {path}");
+        assert_eq!(refused.header("allow"), Some(allow), "{method} {path}");
+    }
+}

@@ -1,0 +1,37 @@
+//! The demo dies by kill -9, with everything it started still running.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::spawn::{Process, descendants, is_alive, steelyard, until};
+
+/// What the demo needs to have answered its one question, on a busy machine.
+const UP: Duration = Duration::from_secs(40);
+/// What it started notices by itself, finishes, and goes.
+const GONE: Duration = Duration::from_secs(15);
+
+fn demo(dir: &Path) -> Process {
+    let mut command = steelyard();
+    command.args(["demo", "--engine", "simulated", "--listen", "127.0.0.1:0", "--dir"]).arg(dir);
+    Process::spawn(command, &dir.join("demo.log"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_demo_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = demo(dir.path());
+    until("the demo stays up", UP, async || {
+        demo.assert_running();
+        demo.said().contains("Everything stays up").then_some(())
+    })
+    .await;
+    let below = descendants(demo.pid());
+    assert!(below.len() >= 3, "a node, a server and its guard: {below:?}");
+    let killed = Instant::now();
+    demo.kill().await;
+    until("everything it started is gone", GONE, async || {
+        (!below.iter().any(|pid| is_alive(*pid))).then_some(())
+    })
+    .await;
+    println!("{} processes gone {:?} after the demo was killed", below.len(), killed.elapsed());
+}

@@ -1,0 +1,144 @@
+//! Tunnels under stress: readers that stop, callers that all leave at once, nodes and brokers that vanish.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::live::{Frame, Live, PATIENCE, Setup, chat_body, content, finish, until};
+
+/// Tokens of an answer that no buffer between engine and client can hold.
+const ENDLESS: u32 = 30_000;
+
+/// Asks for a stream and reads none of it.
+async fn stop_reading(live: &Live) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(live.address).await.unwrap();
+    let body = chat_body(json!({ "stream": true, "max_tokens": ENDLESS })).to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        live.key,
+        body.len(),
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// One tunnel and answers as fast as they can be carried.
+fn rushing() -> Setup {
+    let setup = Setup { tunnels: 1, slots: 128, usd: "500.00", ..Setup::default() };
+    setup.with(|config| config.server.client_stall_timeout_ms = 60_000).pace(ENDLESS, 0.0)
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_does_not_disturb_fifty_others() {
+    let live = rushing().start().await;
+    let idle = stop_reading(&live).await;
+    until("the idle reader's stream runs", PATIENCE, async || live.active() == 1).await;
+    let others = join_all((0..50).map(|_| live.told(json!({ "max_tokens": 100 }))));
+    let told = tokio::time::timeout(PATIENCE, others).await.expect("nobody waits for the idle reader");
+    for (_, frames) in &told {
+        assert_eq!((finish(frames), frames.last().is_some_and(Frame::is_done)), (vec!["length".to_owned()], true));
+        assert_eq!(frames.iter().filter(|frame| !frame.delta().is_empty()).count(), 100);
+    }
+    assert_eq!(live.active(), 1, "the idle reader's stream is still there");
+    assert_eq!(live.nodes[0].handle.status().tunnels, 1);
+    drop(idle);
+    live.until_idle(Duration::from_secs(1)).await;
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut_off_and_frees_its_engine() {
+    let setup = rushing().with(|config| config.server.client_stall_timeout_ms = 300);
+    let live = setup.start().await;
+    let idle = stop_reading(&live).await;
+    until("the idle reader's stream runs", PATIENCE, async || live.active() == 1).await;
+    live.until_idle(Duration::from_secs(3)).await;
+    drop(idle);
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn two_hundred_cancellations_during_a_stall_leave_the_tunnel_standing() {
+    let setup = Setup { tunnels: 1, slots: 256, usd: "500.00", ..Setup::default() };
+    let live = setup.with(|config| config.server.client_stall_timeout_ms = 60_000).pace(2_000, 2.0).start().await;
+    let node = live.nodes[0].handle.status().node.unwrap();
+    // It rides on the same tunnel all the while: were that replaced, this stream would break.
+    let mut witness = live.chat(json!({ "stream": true, "max_tokens": 1_000 })).await;
+    witness.until_text().await;
+    let _idle = stop_reading(&live).await;
+
+    let mut streams = join_all((0..200).map(|_| live.chat(json!({ "stream": true })))).await;
+    assert!(streams.iter().all(|stream| stream.status == 200));
+    streams.clear();
+    // And once more, gone before anybody answered.
+    let hasty = (0..200).map(|_| tokio::time::timeout(Duration::from_millis(3), live.chat(json!({ "stream": true }))));
+    drop(join_all(hasty).await);
+
+    until("only the witness and the idle reader are left", PATIENCE, async || live.active() <= 2).await;
+    assert_eq!(live.app.upstreams.tunnels(node), 1);
+    let (_, frames) = live.told(json!({ "max_tokens": 4 })).await;
+    assert_eq!(finish(&frames), ["length"]);
+    assert_eq!(finish(&witness.frames().await), ["length"]);
+    assert_eq!(live.nodes[0].handle.status().tunnels, 1);
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn a_node_that_vanishes_is_noticed_and_others_go_on() {
+    let live = Setup::nodes(2).pace(200, 5.0).start().await;
+    let node = live.nodes[0].handle.status().node.unwrap();
+    let lost = Instant::now();
+    live.nodes[0].handle.kill();
+    until("the tunnels are gone", Duration::from_secs(2), async || live.app.upstreams.tunnels(node) == 0).await;
+    assert!(lost.elapsed() < Duration::from_secs(2));
+    let all = join_all((0..10).map(|_| live.told(json!({ "max_tokens": 8, "provider": { "order": ["provider-1"] } })))).await;
+    assert!(all.iter().all(|(_, frames)| finish(frames) == ["length"]));
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn a_node_serves_again_under_its_name_when_the_broker_is_back() {
+    let mut live = Live::start().await;
+    let before = live.nodes[0].handle.status();
+    let (_, frames) = live.told(json!({})).await;
+    let answer = content(&frames, 0);
+    live.restart().await;
+    let served = async || live.chat(json!({})).await.reply().await.status == 200;
+    until("the node serves again", PATIENCE, served).await;
+    let (_, frames) = live.told(json!({})).await;
+    assert_eq!(content(&frames, 0), answer);
+    let after = live.nodes[0].handle.status();
+    assert_eq!((before.node, before.offers), (after.node, after.offers));
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_does_not_wait_for_its_tunnels() {
+    let mut live = Live::start().await;
+    let address: SocketAddr = live.address;
+    let began = Instant::now();
+    live.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "stopping took {:?}", began.elapsed());
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_engine_never_runs_more_than_its_slots() {
+    let live = Setup { slots: 3, ..Setup::default() }.pace(10, 5.0).start().await;
+    let all = (0..24).map(|_| async { live.chat(json!({})).await.reply().await });
+    let replies = join_all(all).await;
+    let served = replies.iter().filter(|reply| reply.status == 200).count();
+    let refused = replies.iter().filter(|reply| matches!(reply.status.as_u16(), 429 | 503)).count();
+    assert_eq!(served + refused, 24);
+    assert!(served >= 12, "only {served} of 24 were served");
+    assert!(live.nodes[0].engine.peak() <= 3, "{} ran at once", live.nodes[0].engine.peak());
+    assert!(live.nodes[0].engine.peak() >= 2);
+    live.books_add_up().await;
+}
