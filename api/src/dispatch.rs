@@ -8,11 +8,14 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
+use protocol::OfferId;
 use protocol::header as ours;
 use protocol::session::NodeMode;
 use scheduler::attempt::classify::NodeFault;
 use scheduler::attempt::{Candidate, Failure, FailureKind};
-use scheduler::{Action, Ask, Decision, Event, Machine, OfferEntry, Placed, Step};
+use scheduler::{
+    Action, Ask, Availability, AvailabilityCode, Constraint, Decision, Event, Machine, OfferEntry, Placed, Step,
+};
 
 use crate::clock::Ticker;
 use crate::dialect::{Assembler, ChunkRewriter};
@@ -21,6 +24,11 @@ use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::relay::{Dispatched, Live, Progress, Sink};
 use crate::upstream::{Answer, NodeRequest, Route, SendError};
+
+/// How an offer declares that its engine notices when a plain call is abandoned.
+const PLAIN: &str = "plain";
+/// Predicted seconds within which a whole answer is waited for: half the least time any first content is given.
+const PLAIN_WITHIN_S: f64 = 2.5;
 
 /// What is dispatched, and where it may go.
 pub struct Plan {
@@ -31,7 +39,7 @@ pub struct Plan {
     /// The client's body. Each offer gets its own version of it.
     pub body: Bytes,
     /// The body already written for the first attempt, so the usual request is parsed once.
-    pub first_body: Option<Bytes>,
+    pub first_body: Option<(OfferId, Bytes)>,
 }
 
 /// Dispatches until an attempt begins to answer, or none can.
@@ -154,11 +162,12 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
     let mut admission = app.scheduler.admit(placed, app.env.now())?;
     let offer = Arc::clone(admission.offer());
     let price = app.billing.prices().get(offer.id(), offer.price.version)?;
-    let body = match plan.first_body.clone().filter(|_| attempt == 0) {
-        Some(body) => body,
-        None => {
+    let body = match &plan.first_body {
+        // Written for this very offer: another one may call the model by another name.
+        Some((id, body)) if attempt == 0 && *id == offer.id() => body.clone(),
+        _ => {
             let seed = app.seeds.seed(generation.order().request, attempt);
-            upstream_body(&Envelope::parse(&plan.body).ok()?, &offer, Some(seed))
+            upstream_body(&Envelope::parse(&plan.body).ok()?, placed, Some(seed))
         }
     };
     let mut request = Request::post("http://node/v1/chat/completions").body(BoxBody::new(Full::new(body))).ok()?;
@@ -184,15 +193,27 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
 
 /// The client's own bytes, with what must differ for this offer.
 #[must_use]
-pub fn upstream_body(request: &Envelope<'_>, offer: &OfferEntry, seed: Option<u32>) -> Bytes {
+pub fn upstream_body(request: &Envelope<'_>, placed: &Placed, seed: Option<u32>) -> Bytes {
+    let offer = &placed.offer;
     let edits = UpstreamEdits {
         model: offer.upstream_model(),
         max_tokens: None,
         seed: seed.filter(|_| request.seed.is_none() && declares(offer, "seed")),
         developer_role_to_system: !declares(offer, "developer_role"),
         omit: &[],
+        plain: suits_plain(request, placed),
     };
     request.upstream_body(edits).into()
+}
+
+/// Whether the answer may be asked for whole. Streaming is what engines notice being abandoned, and what tells
+/// progress from silence; an engine that notices anyway may answer whole what it is sure to answer quickly.
+fn suits_plain(request: &Envelope<'_>, placed: &Placed) -> bool {
+    let Some(most) = request.max_tokens.filter(|_| !request.stream && declares(&placed.offer, PLAIN)) else {
+        return false;
+    };
+    let tokens = f64::from(most.saturating_mul(request.n));
+    placed.predicted.first_content_s + tokens * placed.predicted.tpot_s < PLAIN_WITHIN_S
 }
 
 fn declares(offer: &OfferEntry, name: &str) -> bool {
@@ -250,12 +271,27 @@ fn error_of(failure: Failure, generation: &Generation) -> ApiError {
             "the model's engine refuses this request; check that the prompt fits its context and its parameters are supported",
         )
         .with_code("invalid_value"),
-        FailureKind::Busy { retry_after } => {
-            let wait = retry_after.unwrap_or(Duration::from_secs(1));
-            ApiError::overloaded(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
-        }
-        FailureKind::NothingTried => ApiError::overloaded(1_000),
+        FailureKind::Busy { retry_after } => full(generation, retry_after.unwrap_or(Duration::from_secs(1))),
+        FailureKind::NothingTried => full(generation, Duration::from_secs(1)),
         FailureKind::Node(fault) if fault.is_timeout() => ApiError::provider_timeout(previous),
         FailureKind::Node(_) => ApiError::provider_error(previous),
+    }
+}
+
+/// Offers exist and all were full: the client's to wait for, and no fault of this replica.
+fn full(generation: &Generation, wait: Duration) -> ApiError {
+    let availability = Availability {
+        code: AvailabilityCode::CapacityExhausted,
+        retryable: true,
+        retry_after: Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).clamp(1, 60)),
+        requested_models: vec![Arc::clone(&generation.order().model)],
+        excluded_by: vec![Constraint::Capacity.name()],
+        fallback_models: Vec::new(),
+        constraint: None,
+    };
+    let error = ApiError::capacity(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), availability);
+    match generation.previous_errors() {
+        [] => error,
+        previous => error.with_metadata("previous_errors", serde_json::json!(previous)),
     }
 }

@@ -208,6 +208,9 @@ impl Generation {
 
     /// Ends the running attempt without delivery: it earns nothing and the user pays nothing for it.
     pub fn attempt_failed(&mut self, code: &'static str, observed: Option<Observation>) {
+        if self.app.upstreams.closing().is_cancelled() {
+            return self.attempt_cut();
+        }
         let Some(run) = self.running.take() else { return };
         self.errors.push(PreviousError { provider: run.admission.offer().slug().to_owned(), status: run.status, code });
         let attempt =
@@ -215,6 +218,15 @@ impl Generation {
         self.ended.push(attempt);
         // Its text never reached the client, or reached it in an answer nobody is charged for.
         self.counter = self.app.tokenizers.counter(&self.order.model);
+    }
+
+    /// The broker ended the attempt at its stop: the user pays nothing, the provider is paid for what it made.
+    fn attempt_cut(&mut self) {
+        let made = self.counter.bounds().0 > 0;
+        let (units, counted_by) = if made { self.count(None) } else { (Units::default(), CountedBy::Gateway) };
+        let Some(run) = self.running.take() else { return };
+        let attempt = self.close(run, None, Outcome::Cancelled, units, counted_by, Some("broker_stopped"));
+        self.ended.push(attempt);
     }
 
     /// Settles a whole answer. `None` only when it had been settled before, which cannot happen to an owned value.

@@ -5,6 +5,7 @@
 
 mod live;
 mod plain;
+mod watch;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 pub use live::{Live, Progress, Sink};
 pub use plain::assemble;
+pub use watch::Watched;
 
 use crate::dialect::{self, Head, InBandError};
 use crate::error::ApiError;

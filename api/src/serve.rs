@@ -17,10 +17,20 @@ use tokio_util::task::TaskTracker;
 use crate::config::Server;
 use crate::stall::Stall;
 
-/// Serves `router` on `listener` until `stop`, then lets what is in flight finish.
+/// How long answers may take to say that they are cut off, and to be settled.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves `router` on `listener` until `stop`, then lets what is in flight finish. At the drain deadline
+/// it cancels `cut`, which ends the answers that are left, in words, before anybody closes the books.
 ///
-/// Returns once every connection has ended or the drain deadline has passed.
-pub async fn serve(listener: TcpListener, router: Router, config: &Server, stop: CancellationToken) {
+/// Returns once every connection has ended, or could not be ended in time.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: &Server,
+    stop: CancellationToken,
+    cut: &CancellationToken,
+) {
     let open = TaskTracker::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
     let builder = builder(config);
@@ -64,6 +74,8 @@ pub async fn serve(listener: TcpListener, router: Router, config: &Server, stop:
     let deadline = Duration::from_millis(config.drain_timeout_ms);
     if tokio::time::timeout(deadline, open.wait()).await.is_err() {
         tracing::warn!(deadline_ms = config.drain_timeout_ms, "some answers were cut off at the drain deadline");
+        cut.cancel();
+        let _ = tokio::time::timeout(LAST_WORDS, open.wait()).await;
     }
 }
 

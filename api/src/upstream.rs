@@ -1,6 +1,7 @@
 //! How a node is reached: through the tunnels it dialled, or at its public URL. One way to speak: HTTP.
 
 mod control;
+mod cut;
 mod direct;
 mod pool;
 mod tunnel;

@@ -37,6 +37,9 @@ pub struct Settling {
     pub ack: AckMode,
     /// The longest an answer waits for its commit.
     pub ack_timeout_ms: u64,
+    /// Under `fast`, where nobody waits for a commit, rows gather this long before they are written together:
+    /// fewer, larger transactions. Under `durable` nothing is ever held back.
+    pub fast_gather_ms: u64,
     /// Rows per transaction: past this a larger batch gains nothing and only delays the first row.
     pub batch_rows: usize,
     /// Admission stops above this many unwritten rows: about a second of the fastest writing measured.
@@ -100,6 +103,7 @@ impl Default for Settling {
         Self {
             ack: AckMode::Durable,
             ack_timeout_ms: 2_000,
+            fast_gather_ms: 10,
             batch_rows: 500,
             max_queued_rows: 20_000,
             max_queued_ms: 10_000,

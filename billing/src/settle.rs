@@ -172,11 +172,26 @@ impl Writer {
                 () = stop.cancelled() => return,
                 taken = self.queue.recv_many(&mut batch, most) => if taken == 0 { return },
             }
+            self.gather(&mut batch, most).await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = self.write(std::mem::take(&mut batch)) => {}
             }
+        }
+    }
+
+    /// Where nobody waits for the commit, lets a batch grow for a moment before it is written.
+    async fn gather(&mut self, batch: &mut Vec<Entry>, most: usize) {
+        let config = &self.buffer.config;
+        if config.ack == AckMode::Durable || config.fast_gather_ms == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(config.fast_gather_ms)).await;
+        while batch.len() < most
+            && let Ok(entry) = self.queue.try_recv()
+        {
+            batch.push(entry);
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Description {
     pub models: Vec<Model>,
     /// How many requests it answers at once, where it says so.
     pub slots: Option<u32>,
+    /// Whether it stops when a caller that did not ask for a stream leaves. llama.cpp does not.
+    pub notices_leaving: bool,
 }
 
 /// One model an engine has loaded.

@@ -66,6 +66,7 @@ fn one(offer: &OfferConfig, told: &Description, slots: u32, ready: bool) -> Resu
         .context_length
         .or_else(|| served.and_then(|model| model.context_length))
         .ok_or_else(|| wrong("the engine does not tell its context length: set context_length".into()))?;
+    let common = COMMON_PARAMETERS.into_iter().chain(told.notices_leaving.then_some("plain"));
     let parameters = offer.supported_parameters.clone();
     let spec = OfferSpec {
         model: offer.model.clone(),
@@ -75,8 +76,7 @@ fn one(offer: &OfferConfig, told: &Description, slots: u32, ready: bool) -> Resu
         max_output_tokens: offer.max_output_tokens,
         input_modalities: offer.input_modalities.clone(),
         output_modalities: offer.output_modalities.clone(),
-        supported_parameters: parameters
-            .unwrap_or_else(|| COMMON_PARAMETERS.iter().map(|name| (*name).to_owned()).collect()),
+        supported_parameters: parameters.unwrap_or_else(|| common.map(str::to_owned).collect()),
         kinds: offer.kinds.clone(),
         pricing: pricing(offer),
         capacity: vec![CapacityItem { kind: "concurrency".into(), unit: None, per: None, value: slots.into() }],

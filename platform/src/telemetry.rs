@@ -62,7 +62,8 @@ impl Default for TelemetryConfig {
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
             otlp_endpoint: None,
-            trace_filter: "info".to_owned(),
+            // Spans of the request path are below the log's level: they cost only who exports them.
+            trace_filter: "info,api=debug".to_owned(),
             trace_ratio: 1.0,
             service_name: "steelyard".to_owned(),
         }

@@ -139,6 +139,10 @@ enum State {
     Done,
 }
 
+/// How often the last room on a node may go to somebody else before the node counts as tried: each time
+/// another request was served with it, so nobody spins, and a burst waits in its room instead of failing.
+const MOST_RACES_LOST: u32 = 16;
+
 /// Drives one answer to exactly one end.
 #[derive(Debug)]
 pub struct Machine {
@@ -152,6 +156,7 @@ pub struct Machine {
     tried: Vec<NodeId>,
     records: Vec<Record>,
     refusal: Option<(OfferId, u16)>,
+    races_lost: u32,
 }
 
 impl Machine {
@@ -169,6 +174,7 @@ impl Machine {
             tried: Vec::new(),
             records: Vec::new(),
             refusal: None,
+            races_lost: 0,
         }
     }
 
@@ -338,10 +344,14 @@ impl Machine {
         self.another(ended, now)
     }
 
-    /// Nothing was sent: the next offer, without counting an attempt.
+    /// Nothing was sent: the next offer, without counting an attempt. A full node is not a failed one: a new
+    /// plan may name it again once it has room.
     fn skip(&mut self, now: Timestamp) -> Step {
         if let State::Running(run) = &self.state {
-            self.tried.push(run.candidate.node);
+            self.races_lost += 1;
+            if self.races_lost > MOST_RACES_LOST {
+                self.tried.push(run.candidate.node);
+            }
             self.attempts -= 1;
         }
         self.state = State::Planning;

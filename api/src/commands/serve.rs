@@ -96,7 +96,8 @@ impl Broker {
         let address = listener.local_addr().map_err(Error::io("reading the listening address"))?;
         let router = crate::router::router(app.clone());
         let (server, stop) = (app.config.server.clone(), app.shutdown.token().clone());
-        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, stop).await });
+        let cut = app.upstreams.closing().clone();
+        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, stop, &cut).await });
         Ok(Self { app, address, serving })
     }
 

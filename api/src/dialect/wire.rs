@@ -110,7 +110,8 @@ pub(super) struct Chunk<'a> {
 pub(super) struct Choice<'a> {
     #[serde(default)]
     pub(super) index: u32,
-    #[serde(borrow, default)]
+    /// A plain answer's `message` says all at once what deltas say piece by piece.
+    #[serde(borrow, default, alias = "message")]
     pub(super) delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
     pub(super) logprobs: Option<&'a RawValue>,

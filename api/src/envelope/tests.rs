@@ -282,7 +282,10 @@ fn a_provider_gets_the_clients_own_bytes() {
         seed: Some(6),
         developer_role_to_system: true,
         omit: &["top_k"],
+        plain: false,
     });
+    let whole = text(UpstreamEdits { model: "m", plain: true, ..UpstreamEdits::default() });
+    assert!(whole.ends_with(",\"stream\":false}") && !whole.contains("stream_options"), "{whole}");
     assert_eq!(
         edited,
         format!(
@@ -290,7 +293,7 @@ fn a_provider_gets_the_clients_own_bytes() {
              {{\"content\":\"x\",\"role\":\"system\"}} ],\"temperature\":0.70,\"oddly\":1.0e5,\"n\":2,\"max_tokens\":5,\"seed\":6,{end}"
         )
     );
-    for body in [&plain, &edited] {
+    for body in [&plain, &edited, &whole] {
         assert!(Envelope::parse(body.as_bytes()).is_ok(), "{body}");
     }
 }

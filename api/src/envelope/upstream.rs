@@ -18,11 +18,13 @@ pub struct UpstreamEdits<'e> {
     pub developer_role_to_system: bool,
     /// Top-level fields to leave out, such as engine parameters the offer does not declare.
     pub omit: &'e [&'e str],
+    /// Asks for the whole answer at once, of an engine known to notice when nobody waits for it any more.
+    pub plain: bool,
 }
 
 impl Envelope<'_> {
-    /// Writes the body for one attempt. It always streams and always asks for usage; every other
-    /// value keeps the exact bytes the client sent.
+    /// Writes the body for one attempt. Unless `plain` is set it streams and asks for usage; every
+    /// other value keeps the exact bytes the client sent.
     pub fn upstream_body(&self, edits: UpstreamEdits<'_>) -> Vec<u8> {
         let size: usize = self.members.iter().map(|member| member.key.len() + member.raw.len() + 4).sum();
         let mut body = Vec::with_capacity(size + edits.model.len() + 96);
@@ -48,7 +50,12 @@ impl Envelope<'_> {
         if let Some(seed) = edits.seed {
             body.extend_from_slice(format!(",\"seed\":{seed}").as_bytes());
         }
-        body.extend_from_slice(b",\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+        let how: &[u8] = if edits.plain {
+            b",\"stream\":false}"
+        } else {
+            b",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"
+        };
+        body.extend_from_slice(how);
         body
     }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::header;
 use http_body::Body as _;
 use scheduler::attempt::classify::NodeFault;
 use scheduler::{Event, Machine, Step};
@@ -16,6 +17,11 @@ use crate::dialect::{Assembler, ChunkRewriter, EventScanner, FinishReason, Kind,
 use crate::generation::Generation;
 use crate::tokenizer::Counter;
 use crate::upstream::Answer;
+
+/// The content type of a plain answer.
+const JSON: &[u8] = b"application/json";
+/// The largest plain answer taken: 128 choices of some thousand tokens each with log probabilities.
+const MAX_WHOLE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where events go: into a stream of chunks, or into one answer.
 pub enum Sink {
@@ -48,6 +54,8 @@ pub struct Live {
     ticker: Ticker,
     answer: Answer,
     scanner: EventScanner,
+    /// A plain answer so far, where the engine gives one.
+    whole: Option<BytesMut>,
     sink: Sink,
     choices: u32,
     timer: Pin<Box<Sleep>>,
@@ -99,12 +107,16 @@ impl Live {
     /// Takes over an answer whose head has come.
     #[must_use]
     pub fn new(machine: Machine, ticker: Ticker, answer: Answer, sink: Sink, choices: u32) -> Self {
+        let json = answer.response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+            kind.as_bytes().get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON))
+        });
         let wake = machine.deadline().map_or_else(Instant::now, |at| ticker.instant(at));
         Self {
             machine,
             ticker,
             answer,
             scanner: EventScanner::new(),
+            whole: json.then(BytesMut::new),
             sink,
             choices,
             timer: Box::pin(tokio::time::sleep_until(wake)),
@@ -159,8 +171,10 @@ impl Live {
                 }
                 Poll::Ready(Some(Ok(_))) if self.done => {}
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(piece) = frame.into_data() {
-                        self.scanner.push(piece);
+                    if let Ok(piece) = frame.into_data()
+                        && !self.keep(piece)
+                    {
+                        return Poll::Ready(self.broken(NodeFault::Malformed));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -211,9 +225,23 @@ impl Live {
         Some(Progress::Begun)
     }
 
+    /// Puts a piece where it belongs; `false` when a plain answer grows past every answer's size.
+    fn keep(&mut self, piece: Bytes) -> bool {
+        let Some(whole) = &mut self.whole else {
+            self.scanner.push(piece);
+            return true;
+        };
+        whole.extend_from_slice(&piece);
+        whole.len() <= MAX_WHOLE_BYTES
+    }
+
     /// The body ended without a terminal event: complete only when every choice had finished.
     fn at_end(&mut self, generation: &mut Generation) -> Progress {
-        if let Some(event) = self.scanner.finish()
+        let last = match self.whole.take() {
+            Some(whole) => Some(whole.freeze()),
+            None => self.scanner.finish(),
+        };
+        if let Some(event) = last
             && let Some(progress) = self.take(&event, generation)
             && !matches!(progress, Progress::Begun)
         {

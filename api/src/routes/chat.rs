@@ -9,7 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use protocol::NanoUsd;
 use scheduler::{Decision, Placed};
 
@@ -20,7 +20,7 @@ use crate::envelope::Envelope;
 use crate::error::ApiError;
 use crate::extract::{Caller, read_body};
 use crate::generation::{self, Generation, Order};
-use crate::relay::{self, Dispatching, Live, Relay};
+use crate::relay::{self, Dispatching, Live, Relay, Watched};
 use crate::request::RequestContext;
 use crate::state::AppState;
 use crate::tokenizer::{self, Count, Prompt};
@@ -37,7 +37,7 @@ pub fn routes() -> Router<AppState> {
 }
 
 /// Answers a conversation, streamed or whole.
-#[tracing::instrument(name = "api.chat.create", skip_all, fields(request.id = %context.id, account.id = %caller.organization))]
+#[tracing::instrument(name = "api.chat.create", level = "debug", skip_all, fields(request.id = %context.id, account.id = %caller.organization))]
 async fn create(
     State(app): State<AppState>,
     Extension(context): Extension<RequestContext>,
@@ -54,11 +54,15 @@ async fn create(
     let mut dispatching: Dispatching = Box::pin(dispatch::dispatch(generation, plan));
     let keepalive = Duration::from_millis(app.config.gateway.keepalive_ms);
     let commit_after = Duration::from_millis(app.config.gateway.commit_after_ms);
+    // On a connection of its own a client that stops reading stalls the socket, which is watched; on a shared
+    // one only its stream.
+    let shared = parts.version == Version::HTTP_2;
+    let stall = shared.then(|| Duration::from_millis(app.config.server.client_stall_timeout_ms));
     let dispatched = if streamed {
         match tokio::time::timeout(commit_after, &mut dispatching).await {
             Ok(dispatched) => dispatched,
             // Patience of clients and middleboxes ends about here: the status goes out, failover stays silent.
-            Err(_) => return Ok(stream(Relay::waiting(dispatching, head, include_usage, keepalive))),
+            Err(_) => return Ok(stream(Relay::waiting(dispatching, head, include_usage, keepalive), stall)),
         }
     } else {
         dispatching.await
@@ -70,7 +74,7 @@ async fn create(
             return Err(error);
         }
     };
-    if streamed { Ok(stream(Relay::live(generation, live, keepalive))) } else { whole(generation, live).await }
+    if streamed { Ok(stream(Relay::live(generation, live, keepalive), stall)) } else { whole(generation, live).await }
 }
 
 /// Everything up to the first byte that leaves for a node: read, count, place, and set the money aside.
@@ -112,7 +116,7 @@ async fn prepare(
     let head = Head::new(&context.id.chat_completion(), now.unix_seconds(), &order.model, order.include_usage);
     let first_body = offers.first().map(|placed| {
         let seed = app.seeds.seed(context.id, 0);
-        dispatch::upstream_body(&envelope, &placed.offer, Some(seed))
+        (placed.offer.id(), dispatch::upstream_body(&envelope, placed, Some(seed)))
     });
     drop(envelope);
     let generation = Box::new(Generation::new(app.clone(), order, Arc::new(head), hold));
@@ -175,13 +179,17 @@ fn ceiling(app: &AppState, offers: &[Placed], prompt: u32, output: u32) -> Resul
     })
 }
 
-fn stream(relay: Relay) -> Response {
+fn stream(relay: Relay, stall: Option<Duration>) -> Response {
     const HEADERS: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    (HEADERS, Body::new(relay)).into_response()
+    let body = match stall {
+        Some(after) => Body::new(Watched::new(relay, after)),
+        None => Body::new(relay),
+    };
+    (HEADERS, body).into_response()
 }
 
 async fn whole(generation: Box<Generation>, live: Live) -> Result<Response, ApiError> {

@@ -59,7 +59,7 @@ async fn hold(app: AppState, node: NodeId, upgrade: OnUpgrade) {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(node.id = %node, %error, "a tunnel was never upgraded"),
     };
-    let (tunnel, drive) = match Tunnel::open(node, upgraded).await {
+    let (tunnel, drive) = match Tunnel::open(node, upgraded, app.upstreams.closing().clone()).await {
         Ok(opened) => opened,
         Err(error) => return tracing::debug!(node.id = %node, %error, "a tunnel did not speak HTTP/2"),
     };
@@ -71,7 +71,7 @@ async fn hold(app: AppState, node: NodeId, upgrade: OnUpgrade) {
     tokio::select! {
         () = drive => {}
         () = drive_control(&app, node, &tunnel) => {}
-        () = app.upstreams.closed() => {}
+        () = app.upstreams.closing().cancelled() => {}
     }
     tracing::info!(node.id = %node, "a tunnel closed");
 }

@@ -68,14 +68,15 @@ impl Upstreams {
         u32::try_from(live).unwrap_or(u32::MAX)
     }
 
-    /// Lets go of every tunnel, for good: nothing more will be asked of any node.
+    /// Ends every tunnel for good, with what is under way in it.
     pub fn close(&self) {
         self.0.closed.cancel();
     }
 
-    /// Waits until the tunnels are let go of.
-    pub async fn closed(&self) {
-        self.0.closed.cancelled().await;
+    /// Cancelled by [`Upstreams::close`]; whoever cancels it closes.
+    #[must_use]
+    pub fn closing(&self) -> &CancellationToken {
+        &self.0.closed
     }
 
     /// Who carries the node's control stream: one tunnel at a time.

@@ -10,7 +10,9 @@ use hyper::client::conn::http2;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use protocol::NodeId;
+use tokio_util::sync::CancellationToken;
 
+use super::cut::Cut;
 use super::{NodeRequest, NodeResponse, SendError};
 
 /// How far one unread stream may fill: some seconds of any model's output, little enough that a
@@ -37,7 +39,7 @@ pub struct Tunnel {
 pub struct Place(Arc<Tunnel>);
 
 impl Tunnel {
-    /// Turns the roles round on an upgraded connection: from here on the node serves.
+    /// Turns the roles round on an upgraded connection: from here on the node serves, until `cut`.
     ///
     /// Returns the tunnel and the future that drives it; the tunnel is dead once that future ends.
     ///
@@ -46,6 +48,7 @@ impl Tunnel {
     pub async fn open(
         node: NodeId,
         upgraded: Upgraded,
+        cut: CancellationToken,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), hyper::Error> {
         // `Upgraded` replays what the node sent right behind its request.
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -56,7 +59,7 @@ impl Tunnel {
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
             .max_concurrent_reset_streams(1_024)
-            .handshake(upgraded)
+            .handshake(Cut::new(upgraded, cut))
             .await?;
         let tunnel = Arc::new(Self { node, sender, open: AtomicU32::new(0), dead: AtomicBool::new(false) });
         let driven = Arc::clone(&tunnel);

@@ -3,6 +3,8 @@
 use api::router::router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Method, Request, StatusCode};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -101,7 +103,10 @@ async fn a_field_of_the_wrong_type_or_range_is_named_by_its_path() {
         (json!({ "messages": {} }), "messages"),
         (json!({ "messages": [] }), "messages"),
         (json!({ "messages": [{ "role": "user", "content": 5 }] }), "messages[0].content"),
-        (json!({ "messages": [{ "role": "user", "content": "a" }, { "role": "nobody", "content": "a" }] }), "messages[1].role"),
+        (
+            json!({ "messages": [{ "role": "user", "content": "a" }, { "role": "nobody", "content": "a" }] }),
+            "messages[1].role",
+        ),
         (json!({ "stream": "yes" }), "stream"),
         (json!({ "max_tokens": 0 }), "max_tokens"),
         (json!({ "max_tokens": 1.5 }), "max_tokens"),
@@ -147,7 +152,10 @@ async fn a_body_that_is_no_request_is_refused_as_a_whole() {
         ("two values", format!(r#"{{"model":"org/name",{good}}} {{}}"#).into_bytes()),
         ("a field twice", format!(r#"{{"model":"org/name","model":"org/other",{good}}}"#).into_bytes()),
         ("deep nesting", deep.into_bytes()),
-        ("bytes that are no text", [br#"{"model":"org/name","messages":[{"role":"user","content":""#.as_slice(), b"\xff\xfe\"}]}"].concat()),
+        (
+            "bytes that are no text",
+            [br#"{"model":"org/name","messages":[{"role":"user","content":""#.as_slice(), b"\xff\xfe\"}]}"].concat(),
+        ),
         ("half a surrogate", br#"{"model":"org/\ud800","messages":[{"role":"user","content":"x"}]}"#.to_vec()),
     ];
     for (what, body) in bodies {
@@ -180,7 +188,10 @@ async fn a_model_nobody_knows_is_not_found() {
     let desk = Desk::open().await;
     let body = json!({ "model": "org/unknown", "messages": [{ "role": "user", "content": "hello" }] });
     let refused = desk.post(body.to_string()).await;
-    assert_eq!((refused.status.as_u16(), refused.code(), refused.param()), (404, Some("model_not_found"), Some("model")));
+    assert_eq!(
+        (refused.status.as_u16(), refused.code(), refused.param()),
+        (404, Some("model_not_found"), Some("model"))
+    );
     assert_eq!(refused.error["availability"]["code"], "model_not_found");
     assert_eq!(refused.error["availability"]["retryable"], false);
     desk.nothing_was_charged().await;
@@ -199,7 +210,12 @@ async fn without_a_key_that_counts_not_even_the_body_is_judged() {
     let none = send(None).await;
     assert_eq!((none.status.as_u16(), none.code()), (401, None));
     let authorization = |value: &str| Some(("authorization", value.to_owned()));
-    for wrong in [authorization("Bearer garbage"), authorization("Basic eDp5"), authorization("Bearer "), Some(("x-api-key", "sk-no".into()))] {
+    for wrong in [
+        authorization("Bearer garbage"),
+        authorization("Basic eDp5"),
+        authorization("Bearer "),
+        Some(("x-api-key", "sk-no".into())),
+    ] {
         let refused = send(wrong.clone()).await;
         assert_eq!((refused.status.as_u16(), refused.code()), (401, Some("invalid_api_key")), "{wrong:?}");
         assert_eq!(refused.header("x-should-retry"), Some("false"));
@@ -219,11 +235,52 @@ async fn a_url_nobody_serves_is_not_found() {
 #[tokio::test]
 async fn a_method_a_url_does_not_take_is_refused_with_those_it_takes() {
     let desk = Desk::open().await;
-    for (method, path, allow) in
-        [(Method::GET, CHAT, "POST"), (Method::DELETE, "/api/v1/chat/completions", "POST"), (Method::POST, "/v1/credits", "GET,HEAD")]
-    {
+    for (method, path, allow) in [
+        (Method::GET, CHAT, "POST"),
+        (Method::DELETE, "/api/v1/chat/completions", "POST"),
+        (Method::POST, "/v1/credits", "GET,HEAD"),
+    ] {
         let refused = desk.send(Request::builder().method(&method).uri(path).body(Body::empty()).unwrap()).await;
         assert_eq!(refused.status, 405, "{method} {path}");
         assert_eq!(refused.header("allow"), Some(allow), "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up_on() {
+    let test = TestApp::start_with(|config| config.server.body_timeout_ms = 100).await;
+    let (organization, key) = test.customer().await;
+    let desk = Desk { test, key, organization };
+    let endless = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let refused = desk.post(Body::from_stream(endless)).await;
+    assert_eq!((refused.status.as_u16(), refused.param()), (400, None));
+}
+
+#[tokio::test]
+async fn no_mangled_body_is_a_fault_of_ours() {
+    let desk = Desk::open().await;
+    let good = json!({
+        "model": "org/unknown:floor", "stream": true, "n": 2, "max_tokens": 5, "stop": ["a"], "seed": 1,
+        "stream_options": { "include_usage": true }, "provider": { "order": ["a/b"], "max_price": { "prompt": "0.1" } },
+        "messages": [{ "role": "user", "content": [{ "type": "text", "text": "h\u{e9}llo \"\\ \u{1f600}" }] }],
+        "tools": [{ "type": "function", "function": { "name": "f", "parameters": {} } }], "tool_choice": "auto",
+        "response_format": { "type": "json_object" }, "metadata": { "a": "b" }, "logit_bias": { "1": 1.5 },
+    });
+    assert_eq!(desk.post(good.to_string()).await.code(), Some("model_not_found"));
+    let mut rng = SmallRng::seed_from_u64(7);
+    for _ in 0..1_000 {
+        let mut body = good.to_string().into_bytes();
+        for _ in 0..rng.random_range(1..4) {
+            let at = rng.random_range(0..body.len());
+            match rng.random_range(0..4) {
+                0 => body[at] = rng.random(),
+                1 => drop(body.remove(at)),
+                2 => body.truncate(at.max(8)),
+                _ => body.insert(at, b"{}[]\",:0-e.\\untf"[rng.random_range(0..16)]),
+            }
+        }
+        let refused = desk.post(body.clone()).await;
+        assert!(refused.status.is_client_error(), "{} for {:?}", refused.status, String::from_utf8_lossy(&body));
+    }
+    desk.nothing_was_charged().await;
 }

@@ -1,6 +1,7 @@
 //! A whole broker on a real socket: simulated nodes behind real tunnels, and a customer who can pay.
 
 mod books;
+mod cable;
 mod wire;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use books::Billed;
+pub use cable::Cable;
 pub use wire::{Frame, chat_body, content, finish, last_error};
 
 use crate::support::{text, wallet};
@@ -113,12 +115,9 @@ impl Setup {
         live.app.refresh_catalogue().await.unwrap();
         (live.organization, live.key) = live.customer(self.usd).await;
         for seed in 1..=self.nodes {
-            let plan = live.plan(seed, &self).await;
-            live.nodes.extend(fleet::launch(&plan, 1, &Env::system()));
+            live.launch(seed, &self, live.address).await;
         }
-        let ready = fleet::ready(&mut live.nodes, self.tunnels);
-        tokio::time::timeout(PATIENCE, ready).await.expect("the nodes are ready in time").unwrap();
-        live.until_served().await;
+        live.until_ready(&self).await;
         live
     }
 }
@@ -151,7 +150,13 @@ impl Live {
         (organization, key)
     }
 
-    async fn plan(&self, seed: u8, setup: &Setup) -> fleet::Plan {
+    /// Starts a node of a provider made of `seed` that dials `broker`.
+    pub async fn launch(&mut self, seed: u8, setup: &Setup, broker: SocketAddr) {
+        let plan = self.plan(seed, setup, broker).await;
+        self.nodes.extend(fleet::launch(&plan, 1, &Env::system()));
+    }
+
+    async fn plan(&self, seed: u8, setup: &Setup, broker: SocketAddr) -> fleet::Plan {
         let wallet = wallet(seed);
         let body = json!({
             "name": format!("Provider {seed}"), "slug": format!("provider-{seed}"),
@@ -167,7 +172,7 @@ impl Live {
         let verified = self.call(Method::POST, &path, None, body).await.reply().await;
         let price = |usd| Price::per_million(usd).unwrap();
         fleet::Plan {
-            broker: format!("http://{}", self.address).parse().unwrap(),
+            broker: format!("http://{broker}").parse().unwrap(),
             provider: provider.parse().unwrap(),
             key: text(&verified.json["key"]).into(),
             offer: node::config::OfferConfig::new(MODEL, price("1"), price("10")),
@@ -177,8 +182,10 @@ impl Live {
         }
     }
 
-    /// Waits until every node's offer takes customers.
-    pub async fn until_served(&self) {
+    /// Waits until every node has its tunnels and its offer takes customers.
+    pub async fn until_ready(&mut self, setup: &Setup) {
+        let ready = fleet::ready(&mut self.nodes, setup.tunnels);
+        tokio::time::timeout(PATIENCE, ready).await.expect("the nodes are ready in time").unwrap();
         let active = || {
             let snapshot = self.app.scheduler.snapshot();
             snapshot.offers().filter(|offer| offer.listing.offer.state == OfferState::Active).count()
@@ -233,7 +240,8 @@ async fn broker(config: Config, db: &TestDb, listen: SocketAddr) -> (AppState, S
     let address = listener.local_addr().unwrap();
     let (router, server) = (api::router::router(app.clone()), app.config.server.clone());
     let stop = app.shutdown.token().clone();
-    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &server, stop).await });
+    let cut = app.upstreams.closing().clone();
+    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &server, stop, &cut).await });
     (app, address, serving)
 }
 

@@ -5,6 +5,7 @@
 mod bad_input;
 mod failover;
 mod keys;
+mod leaving;
 mod live;
 mod models;
 mod money;

@@ -45,7 +45,7 @@ async fn without_credit_nothing_is_asked_of_anybody() {
     live.books_add_up().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn credit_for_one_request_lets_one_run_at_a_time() {
     let live = Setup { slots: 64, ..Setup::default() }.pace(8, 20.0).start().await;
     let (hold, charge) = price_of_one(&live).await;
@@ -143,7 +143,7 @@ async fn the_cost_a_client_reads_is_what_the_ledger_took() {
     live.books_add_up().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_stream_that_was_told_done_is_billed_once() {
     let live = Setup { slots: 64, ..Setup::nodes(2) }.start().await;
     let all = (0..60).map(|_| live.told(json!({})));

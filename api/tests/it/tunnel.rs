@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::live::{Frame, Live, PATIENCE, Setup, chat_body, content, finish, until};
+use crate::live::{Cable, Frame, Live, PATIENCE, Setup, chat_body, content, finish, until};
 
 /// Tokens of an answer that no buffer between engine and client can hold.
 const ENDLESS: u32 = 30_000;
@@ -64,7 +64,7 @@ async fn a_client_that_stops_reading_is_cut_off_and_frees_its_engine() {
     live.books_add_up().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_cancellations_during_a_stall_leave_the_tunnel_standing() {
     let setup = Setup { tunnels: 1, slots: 256, usd: "500.00", ..Setup::default() };
     let live = setup.with(|config| config.server.client_stall_timeout_ms = 60_000).pace(2_000, 2.0).start().await;
@@ -98,7 +98,8 @@ async fn a_node_that_vanishes_is_noticed_and_others_go_on() {
     live.nodes[0].handle.kill();
     until("the tunnels are gone", Duration::from_secs(2), async || live.app.upstreams.tunnels(node) == 0).await;
     assert!(lost.elapsed() < Duration::from_secs(2));
-    let all = join_all((0..10).map(|_| live.told(json!({ "max_tokens": 8, "provider": { "order": ["provider-1"] } })))).await;
+    let all =
+        join_all((0..10).map(|_| live.told(json!({ "max_tokens": 8, "provider": { "order": ["provider-1"] } })))).await;
     assert!(all.iter().all(|(_, frames)| finish(frames) == ["length"]));
     live.books_add_up().await;
 }
@@ -129,16 +130,46 @@ async fn a_broker_that_stops_does_not_wait_for_its_tunnels() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_engine_never_runs_more_than_its_slots() {
     let live = Setup { slots: 3, ..Setup::default() }.pace(10, 5.0).start().await;
     let all = (0..24).map(|_| async { live.chat(json!({})).await.reply().await });
     let replies = join_all(all).await;
     let served = replies.iter().filter(|reply| reply.status == 200).count();
-    let refused = replies.iter().filter(|reply| matches!(reply.status.as_u16(), 429 | 503)).count();
+    let refused = replies.iter().filter(|reply| reply.status == 429).count();
     assert_eq!(served + refused, 24);
-    assert!(served >= 12, "only {served} of 24 were served");
+    // Who finds no credit waits for one; the whole burst takes half a second.
+    assert!(served >= 20, "only {served} of 24 were served");
     assert!(live.nodes[0].engine.peak() <= 3, "{} ran at once", live.nodes[0].engine.peak());
     assert!(live.nodes[0].engine.peak() >= 2);
+    live.books_add_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_tunnel_that_breaks_takes_only_its_own_streams_with_it() {
+    let setup = || Setup { slots: 12, nodes: 0, ..Setup::default() }.pace(60, 10.0);
+    let mut live = setup().start().await;
+    let cable = Cable::to(live.address).await;
+    live.launch(1, &setup(), cable.address).await;
+    live.until_ready(&setup()).await;
+    let node = live.nodes[0].handle.status().node.unwrap();
+    let mut streams = join_all((0..10).map(|_| live.chat(json!({ "stream": true })))).await;
+    join_all(streams.iter_mut().map(|stream| stream.until_text())).await;
+    cable.cut_one();
+    let ends = join_all(streams.into_iter().map(|stream| stream.frames())).await;
+    let ended = |reason: &str| ends.iter().filter(|frames| finish(frames) == [reason]).count();
+    assert_eq!(ended("error") + ended("stop"), 10);
+    assert!(ended("error") >= 4 && ended("stop") >= 4, "about half of the streams were on either tunnel");
+    assert!(ends.iter().all(|frames| frames.last().is_some_and(Frame::is_done)));
+
+    // The control stream may have been on that tunnel: no credit is lost, none is minted.
+    let replies = join_all((0..30).map(|_| async { live.chat(json!({ "max_tokens": 4 })).await.reply().await })).await;
+    assert!(
+        replies.iter().all(|reply| reply.status == 200),
+        "{:?}",
+        replies.iter().map(|reply| reply.status).collect::<Vec<_>>()
+    );
+    assert!(live.nodes[0].engine.peak() <= 12);
+    until("the node dials again", PATIENCE, async || live.app.upstreams.tunnels(node) == 2).await;
     live.books_add_up().await;
 }

@@ -160,6 +160,8 @@ fn describe(models: &Value, props: &Value) -> Description {
         info: EngineInfo { name: name.to_owned(), version },
         models: list.iter().filter_map(model).collect(),
         slots,
+        // Only what was seen to stop may be asked for whole answers; none of the engines attached to was.
+        notices_leaving: false,
     }
 }
 

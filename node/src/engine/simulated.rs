@@ -194,6 +194,7 @@ impl Engine for Simulated {
             info: EngineInfo { name: "simulated".into(), version: Some(env!("CARGO_PKG_VERSION").into()) },
             models: vec![Model { id: self.0.model.clone(), context_length: Some(self.0.context_length) }],
             slots: Some(self.0.slots),
+            notices_leaving: true,
         };
         Box::pin(std::future::ready(Ok(description)))
     }

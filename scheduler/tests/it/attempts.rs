@@ -164,6 +164,21 @@ fn walk(events: &[Event], mut history: usize, length: usize, plan: u128, most_pl
 }
 
 #[test]
+fn a_node_whose_last_room_went_to_somebody_else_may_be_planned_again() {
+    let mut machine = Machine::new(AttemptConfig::default(), candidates(1, 1), START);
+    let mut step = machine.start(START);
+    let mut races = 0;
+    while let Action::Dispatch { attempt, .. } = step.action {
+        assert_eq!(attempt, 0, "what was never sent is no attempt");
+        races += 1;
+        assert_eq!(machine.on(Event::NotAdmitted, START).action, Action::Replan);
+        step = machine.replanned(candidates(1, 1), START);
+    }
+    assert!(races > 10, "it gave up after {races} lost races");
+    assert!(matches!(step.action, Action::Fail(failure) if failure.kind == FailureKind::NothingTried), "{step:?}");
+}
+
+#[test]
 fn failures_before_the_first_content_are_silent() {
     let mut driver = Driver::new(4, 1);
     for event in [head(500), Event::Error(NodeFault::Refused), END, Event::Connected, head(200), CONTENT, CONTENT, END]

@@ -62,7 +62,8 @@ impl Live {
 
     /// Rows a request has right now.
     pub async fn rows_of(&self, request: RequestId) -> i64 {
-        let count = sqlx::query_scalar!(r#"select count(*) as "count!" from usage where request_id = $1"#, request.uuid());
+        let count =
+            sqlx::query_scalar!(r#"select count(*) as "count!" from usage where request_id = $1"#, request.uuid());
         count.fetch_one(&self.app.db).await.unwrap()
     }
 
@@ -70,6 +71,16 @@ impl Live {
     pub async fn charged(&self) -> i64 {
         let sum = sqlx::query_scalar!(r#"select coalesce(sum(charge_nano_usd), 0)::int8 as "sum!" from usage"#);
         sum.fetch_one(&self.app.db).await.unwrap()
+    }
+
+    /// How many requests are in the books.
+    pub async fn settled(&self) -> i64 {
+        sqlx::query_scalar!(r#"select count(*) as "count!" from usage"#).fetch_one(&self.app.db).await.unwrap()
+    }
+
+    /// The database of a broker that has stopped.
+    pub async fn reopened(&self) -> sqlx::PgPool {
+        platform::db::connect(self.db.config()).await.unwrap()
     }
 
     /// Checks that the books add up, with nothing left in the settle queue.

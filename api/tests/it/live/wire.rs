@@ -151,7 +151,6 @@ impl Frame {
     pub fn is_done(&self) -> bool {
         self.text == "data: [DONE]"
     }
-
 }
 
 /// The whole text of one choice.
@@ -163,7 +162,8 @@ pub fn content(frames: &[Frame], choice: u64) -> String {
 
 /// Finish reasons in the order they came.
 pub fn finish(frames: &[Frame]) -> Vec<String> {
-    let reasons = frames.iter().filter_map(|frame| frame.json()["choices"][0]["finish_reason"].as_str().map(str::to_owned));
+    let reasons =
+        frames.iter().filter_map(|frame| frame.json()["choices"][0]["finish_reason"].as_str().map(str::to_owned));
     reasons.collect()
 }
 

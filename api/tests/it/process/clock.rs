@@ -11,9 +11,9 @@ use node::engine::Latency;
 use node::register::{self, Applicant};
 use node::{Handle, Simulated};
 use platform::shutdown::Shutdown;
+use protocol::Price;
 use protocol::env::{Env, SystemEntropy};
 use protocol::time::{Clock, SystemClock, Timestamp};
-use protocol::Price;
 use tokio::net::TcpListener;
 
 use super::caller::Caller;
@@ -59,16 +59,14 @@ async fn a_jump_of_the_clock_ends_no_stream() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = api::router::router(app.clone());
     let stop = shutdown.token().clone();
-    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &config.server, stop).await });
+    let cut = app.upstreams.closing().clone();
+    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &config.server, stop, &cut).await });
 
     let key = customer(db.url()).await.key;
     let mut node = join(&url, env).await;
     tokio::time::timeout(PATIENCE, node.ready(2)).await.expect("the node joins").unwrap();
     let caller = Caller { url, key, model: MODEL.to_owned(), progress: Arc::default() };
-    until("an answer comes whole", PATIENCE, async || {
-        caller.counted().stream(2).await.is_whole().then_some(())
-    })
-    .await;
+    until("an answer comes whole", PATIENCE, async || caller.counted().stream(2).await.is_whole().then_some(())).await;
 
     // 3 s of answer, with a jump in each: an hour ahead, two back, and right again.
     let caller = caller.counted();

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::StatusCode;
 use protocol::NanoUsd;
+use rustix::process::Signal;
 
 use super::caller::Answer;
-use super::spawn::until;
+use super::spawn::{descendants, postmaster, signal, until};
 use super::world::{PATIENCE, World};
 
 /// Acknowledgements wait out the whole outage.
@@ -22,8 +23,25 @@ fn outage() -> Duration {
     Duration::from_millis(given.map_or(5_000, |text| text.parse().expect("a number of milliseconds")))
 }
 
+/// How Postgres is taken away.
+enum Away {
+    /// Stopped as by a crash: connections break, new ones are refused.
+    Crashed,
+    /// Frozen: connections stay open and say nothing.
+    Frozen,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_outlive_an_outage_of_the_database() {
+async fn answers_outlive_a_crash_of_the_database() {
+    outlive(Away::Crashed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_outlive_a_database_that_hangs() {
+    outlive(Away::Frozen).await;
+}
+
+async fn outlive(away: Away) {
     let world = World::start(SETTINGS).await;
     let _node = world.node("first", "ttft_ms = 50.0, tpot_ms = 40.0, tokens = 400").await;
     let (lent, idle, unknown) = (world.customer().await, world.customer().await, world.customer().await);
@@ -45,7 +63,20 @@ async fn answers_outlive_an_outage_of_the_database() {
         (begun == 24 && done >= 2).then_some(())
     })
     .await;
-    world.postgres.halt().await.unwrap();
+    let server = postmaster(&world.postgres.url()).await;
+    let frozen = match away {
+        Away::Crashed => {
+            world.postgres.halt().await.unwrap();
+            Vec::new()
+        }
+        // The server first: it must not start sessions that nobody stops.
+        Away::Frozen => {
+            signal(server, Signal::STOP);
+            let all: Vec<_> = descendants(server).into_iter().chain([server]).collect();
+            all.iter().for_each(|pid| signal(*pid, Signal::STOP));
+            all
+        }
+    };
     let away = Instant::now();
 
     // New work is turned away: at once for want of credit or an unknown key, and a little later for everybody,
@@ -61,7 +92,11 @@ async fn answers_outlive_an_outage_of_the_database() {
 
     tokio::time::sleep(outage().saturating_sub(away.elapsed())).await;
     let back = Instant::now();
-    world.postgres.resume().await.unwrap();
+    if frozen.is_empty() {
+        world.postgres.resume().await.unwrap();
+    } else {
+        frozen.iter().for_each(|pid| signal(*pid, Signal::CONT));
+    }
     let mut answers: Vec<Answer> = join_all(streams).await.into_iter().map(Result::unwrap).collect();
     answers.push(plain.await.unwrap());
     for answer in &answers {

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::spawn::{Process, descendants, is_alive, steelyard, until};
+use super::spawn::{Process, descendants, folder, is_alive, postmaster, steelyard, until};
+use super::world::read;
 
 /// What the demo needs to have answered its one question, on a busy machine.
 const UP: Duration = Duration::from_secs(40);
@@ -18,20 +19,21 @@ fn demo(dir: &Path) -> Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_demo_leaves_nothing_behind() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut demo = demo(dir.path());
     until("the demo stays up", UP, async || {
         demo.assert_running();
         demo.said().contains("Everything stays up").then_some(())
     })
     .await;
-    let below = descendants(demo.pid());
-    assert!(below.len() >= 3, "a node, a server and its guard: {below:?}");
+    let env = read(dir.path().join("env"));
+    let database = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL=")).unwrap();
+    let mut below = descendants(demo.pid());
+    assert!(below.len() >= 2, "a node, and the guard of the server: {below:?}");
+    below.push(postmaster(database).await);
     let killed = Instant::now();
     demo.kill().await;
-    until("everything it started is gone", GONE, async || {
-        (!below.iter().any(|pid| is_alive(*pid))).then_some(())
-    })
-    .await;
+    until("everything it started is gone", GONE, async || (!below.iter().any(|pid| is_alive(*pid))).then_some(()))
+        .await;
     println!("{} processes gone {:?} after the demo was killed", below.len(), killed.elapsed());
 }

@@ -20,10 +20,8 @@ const SETTLED: Duration = Duration::from_millis(400);
 /// Streams in the middle of their answers.
 async fn in_the_middle(caller: &Caller, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
     let streams = (0..count).map(|_| caller.spawn_stream(400)).collect();
-    until("all have begun", PATIENCE, async || {
-        (caller.progress.begun.load(Ordering::SeqCst) == count).then_some(())
-    })
-    .await;
+    until("all have begun", PATIENCE, async || (caller.progress.begun.load(Ordering::SeqCst) == count).then_some(()))
+        .await;
     streams
 }
 

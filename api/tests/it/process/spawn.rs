@@ -1,11 +1,14 @@
 //! The programs under test, and their ends.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use sqlx::Connection;
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// A started program. It and all below it are killed when this is dropped.
@@ -30,8 +33,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        self::signal(self.pid(), signal);
     }
 
     /// kill -9, and waits until it is gone.
@@ -42,7 +44,7 @@ impl Process {
     /// Waits for its own end; fails after `limit`.
     pub async fn ended(&mut self, limit: Duration) -> std::process::ExitStatus {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
-        ended.unwrap_or_else(|_| panic!("still running after {limit:?}:\n{}", self.said())).unwrap()
+        ended.unwrap_or_else(|_| panic!("still running after {limit:?}")).unwrap()
     }
 
     /// What it has said so far.
@@ -50,24 +52,36 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Fails, with its last words, once it has ended.
+    /// Fails once it has ended.
     pub fn assert_running(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("ended with {status}:\n{}", self.said());
-        }
+        let status = self.child.try_wait().unwrap();
+        assert!(status.is_none(), "ended with {status:?}");
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} says:\n{}", self.log.display(), tail(&self.log));
+            // The demo's node writes beside it.
+            let node = self.log.with_file_name("node").join("node.log");
+            if node.exists() {
+                eprintln!("{} says:\n{}", node.display(), tail(&node));
+            }
+        }
         let Some(pid) = self.child.id() else { return };
         // Only a test that failed half-way leaves any; nobody else would end them.
         for below in descendants(pid) {
-            if let Some(below) = Pid::from_raw(below.cast_signed()) {
-                let _ = rustix::process::kill_process(below, Signal::KILL);
-            }
+            signal(below, Signal::KILL);
         }
     }
+}
+
+/// The end of a log, for a test that failed.
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 /// The broker's program, untouched by the settings of whoever runs the tests.
@@ -105,10 +119,37 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() ->
     }
 }
 
+/// Sends a signal to a process, if it is still there.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("no process has the number 0");
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
 /// Whether a process is still there; one that only waits for its parent to notice is not.
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// A folder for one test, which the account that runs Postgres can enter as well.
+pub fn folder() -> TempDir {
+    let permissions = std::fs::Permissions::from_mode(0o755);
+    tempfile::Builder::new().prefix("steelyard-test-").permissions(permissions).tempdir().unwrap()
+}
+
+/// The server behind a database address.
+pub async fn postmaster(url: &str) -> u32 {
+    let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    let session: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
+    let server = parent(session.cast_unsigned()).expect("a session runs below its server");
+    conn.close().await.unwrap();
+    server
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name in parentheses: state, then parent.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Everything below a process, however deep.
@@ -116,12 +157,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter_map(|child| {
-            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-            // After the name in parentheses: state, then parent.
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-            Some((child, parent))
-        })
+        .filter_map(|child| Some((child, parent(child)?)))
         .collect();
     let mut found = vec![pid];
     let mut next = 0;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::caller::{Answer, Caller};
-use super::spawn::{Process, steelyard, steelyard_node, until};
+use super::spawn::{Process, folder, steelyard, steelyard_node, until};
 
 /// What is offered.
 pub const MODEL: &str = "steelyard/simulated";
@@ -43,7 +43,7 @@ impl World {
     /// A broker with these settings besides the usual ones, and one model nobody serves yet.
     pub async fn start(settings: &str) -> Self {
         let turn = TURN.lock().await;
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let postgres = PrivateServer::start().await.unwrap();
         let database = postgres.url();
         command(&database, &["migrate"]).await;
@@ -105,8 +105,11 @@ impl World {
         let id: protocol::ProviderId = provider.parse().unwrap();
         until("the node's offer is active and its tunnels are open", PATIENCE, async || {
             node.assert_running();
-            let is_active: bool =
-                sqlx::query_scalar(AssertSqlSafe(served)).bind(protocol::Id::uuid(id)).fetch_one(&self.db).await.unwrap();
+            let is_active: bool = sqlx::query_scalar(AssertSqlSafe(served))
+                .bind(protocol::Id::uuid(id))
+                .fetch_one(&self.db)
+                .await
+                .unwrap();
             (is_active && node.said().matches("tunnel open").count() >= 2).then_some(())
         })
         .await;
