@@ -1,36 +1,44 @@
 //! From what a request says to what the scheduler asks of an offer.
 
-use std::sync::Arc;
-
 use protocol::offer::{Quantization, TrustLevel};
 use protocol::{OrganizationId, Price};
 use scheduler::ask::{MaxPrice, Modalities, Preferred, ProviderRef, Suffix};
 use scheduler::{Ask, Needs, Preferences, ServiceTier, Sort};
 
-use crate::envelope::{self, DataCollection, Envelope, Format, ProviderPrefs, SortBy, Trust};
+use crate::envelope::{self, DataCollection, Envelope, Format, ModelRef, ProviderPrefs, SortBy, Trust, Work};
 use crate::error::ApiError;
+use crate::generation::PromptCount;
 
 /// Output tokens expected of a request nobody has seen the like of.
 const EXPECTED_OUTPUT: u32 = 256;
 
-/// What `request` needs, for `organization`, with a prompt of `prompt_tokens`.
+/// What `request` needs of `model`, for `organization`, with a prompt of so many tokens.
 ///
 /// # Errors
 /// [`ApiError`] when a routing field names a value that does not exist: a demand that silently
 /// means nothing would be none.
-pub fn of(request: &Envelope<'_>, organization: OrganizationId, prompt_tokens: u32) -> Result<Ask, ApiError> {
+pub fn of(
+    request: &Envelope<'_>,
+    model: &ModelRef<'_>,
+    organization: OrganizationId,
+    prompt: PromptCount,
+) -> Result<Ask, ApiError> {
+    // Vectors are no output that anybody counts.
+    let (expected_output, max_output, choices) = match request.work {
+        Work::Embedding => (0, Some(0), 1),
+        Work::Chat | Work::Completion => (EXPECTED_OUTPUT, request.max_tokens, request.choices()),
+    };
     let mut ask = Ask {
-        model: Arc::from(request.model.as_ref()),
-        organization,
-        prompt_tokens,
-        expected_output: EXPECTED_OUTPUT.saturating_mul(request.n),
-        max_output: request.max_tokens.map(|most| most.saturating_mul(request.n)),
+        longest_prompt: Some(prompt.longest),
+        expected_output,
+        max_output,
+        choices,
         needs: needs(request),
         provider: preferences(&request.provider)?,
         tier: tier(request.service_tier.as_deref()),
-        ..Ask::new(request.model.as_ref(), organization, prompt_tokens)
+        ..Ask::new(model.id.as_ref(), organization, prompt.likely)
     };
-    if let Some(suffix) = request.suffix {
+    if let Some(suffix) = model.suffix {
         ask.apply_suffix(match suffix {
             envelope::Suffix::Free => Suffix::Free,
             envelope::Suffix::Floor => Suffix::Floor,
@@ -51,7 +59,7 @@ fn needs(request: &Envelope<'_>) -> Needs {
         tools: request.has_tools,
         schema: request.format != Format::Text,
         input,
-        output: Modalities::TEXT,
+        output: if request.work == Work::Embedding { Modalities::EMBEDDINGS } else { Modalities::TEXT },
         parameters: request.parameters.iter().map(|name| (*name).to_owned()).collect(),
     }
 }

@@ -18,10 +18,11 @@ use scheduler::{
 };
 
 use crate::clock::Ticker;
-use crate::dialect::{Assembler, ChunkRewriter};
-use crate::envelope::{Envelope, UpstreamEdits};
+use crate::dialect::{Reader, Vectors};
+use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work};
 use crate::error::ApiError;
 use crate::generation::Generation;
+use crate::{hold, prompt};
 use crate::relay::{Dispatched, Live, Progress, Sink};
 use crate::upstream::{Answer, NodeRequest, Route, SendError};
 
@@ -36,7 +37,9 @@ pub struct Plan {
     pub ask: Ask,
     /// Offers in order.
     pub offers: Vec<Placed>,
-    /// The client's body. Each offer gets its own version of it.
+    /// Models to turn to when every offer of this one has failed, the next one last.
+    pub fallbacks: Vec<ModelRef<'static>>,
+    /// The body as engines understand it. Each offer gets its own version of it.
     pub body: Bytes,
     /// The body already written for the first attempt, so the usual request is parsed once.
     pub first_body: Option<(OfferId, Bytes)>,
@@ -69,6 +72,11 @@ pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispat
                 step = machine.replanned(candidates(&plan.offers), ticker.now());
             }
             Action::Fail(failure) => {
+                if turn(&mut generation, &mut plan).await {
+                    machine = Machine::new(app.config.scheduler.attempt, candidates(&plan.offers), ticker.now());
+                    step = machine.start(ticker.now());
+                    continue;
+                }
                 let error = error_of(failure, &generation);
                 return (generation, Err(error));
             }
@@ -78,6 +86,25 @@ pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispat
             }
         }
     }
+}
+
+/// Turns to the next model that has offers the money reaches for; `false` when none is left.
+async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
+    let app = generation.app().clone();
+    while let Some(model) = plan.fallbacks.pop() {
+        let work = generation.order().work;
+        let Ok((ask, prompt)) = prompt::consider(&app, work, &plan.body, &model, plan.ask.organization).await else {
+            continue;
+        };
+        let Decision::Place { offers, .. } = app.scheduler.acquire(&ask, &mut generation.rng()).await else { continue };
+        let Some(held) = hold::of(&app, &ask, prompt, offers) else { continue };
+        if generation.turn_to(Arc::clone(&ask.model), prompt, held.output_tokens, held.ceiling) {
+            plan.ask = Ask { held: generation.held(), ..ask };
+            (plan.offers, plan.first_body) = (held.offers, None);
+            return true;
+        }
+    }
+    false
 }
 
 enum Tried {
@@ -127,10 +154,11 @@ async fn try_offer(
 
 async fn await_content(generation: &mut Generation, machine: Machine, ticker: Ticker, answer: Answer) -> Tried {
     let order = generation.order();
-    let sink = if order.streamed {
-        Sink::Stream { rewriter: ChunkRewriter::new(Arc::clone(generation.head())), out: BytesMut::new() }
-    } else {
-        Sink::Whole(Assembler::new())
+    let sink = match order.work {
+        Work::Embedding => Sink::Vectors(Vectors::new(&order.model, order.choices as usize, order.base64)),
+        Work::Chat | Work::Completion => {
+            Sink::Answer { reader: Reader::new(order.request, generation.voice()), out: BytesMut::new() }
+        }
     };
     let mut live = Live::new(machine, ticker, answer, sink, order.choices);
     match poll_fn(|cx| live.poll_progress(cx, generation)).await {
@@ -167,10 +195,11 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
         Some((id, body)) if attempt == 0 && *id == offer.id() => body.clone(),
         _ => {
             let seed = app.seeds.seed(generation.order().request, attempt);
-            upstream_body(&Envelope::parse(&plan.body).ok()?, placed, Some(seed))
+            upstream_body(&Envelope::parse_for(generation.order().work, &plan.body).ok()?, placed, Some(seed))
         }
     };
-    let mut request = Request::post("http://node/v1/chat/completions").body(BoxBody::new(Full::new(body))).ok()?;
+    let path = generation.order().work.path();
+    let mut request = Request::post(format!("http://node{path}")).body(BoxBody::new(Full::new(body))).ok()?;
     admission.sent();
     let (number, weight) = (admission.number(), admission.weight());
     let id = generation.begin(admission, price);
@@ -197,10 +226,9 @@ pub fn upstream_body(request: &Envelope<'_>, placed: &Placed, seed: Option<u32>)
     let offer = &placed.offer;
     let edits = UpstreamEdits {
         model: offer.upstream_model(),
-        max_tokens: None,
         seed: seed.filter(|_| request.seed.is_none() && declares(offer, "seed")),
         developer_role_to_system: !declares(offer, "developer_role"),
-        omit: &[],
+        declared: offer.supported_parameters(),
         plain: suits_plain(request, placed),
     };
     request.upstream_body(edits).into()

@@ -1,4 +1,4 @@
-//! What the gateway must know of a chat request, read in one borrowed pass.
+//! What the gateway must know of a request to an engine, read in one borrowed pass.
 //!
 //! Routing and money need a dozen fields; everything else belongs to the engine and is passed on
 //! byte for byte. [`Envelope::parse`] checks the whole body, keeps slices of it, and
@@ -8,6 +8,7 @@ mod fields;
 mod json;
 mod messages;
 mod provider;
+mod texts;
 mod tools;
 mod upstream;
 
@@ -18,6 +19,7 @@ pub use self::messages::MAX_MESSAGES;
 pub use self::provider::{
     DataCollection, MAX_LIST, MaxPrice, Partition, Preference, ProviderPrefs, ProviderRef, Sort, SortBy, Trust,
 };
+pub use self::texts::{MAX_TEXTS, TextInput};
 pub use self::tools::MAX_TOOLS;
 pub use self::upstream::UpstreamEdits;
 
@@ -39,16 +41,23 @@ pub struct Invalid {
     pub message: String,
     /// The path of the field at fault, such as `messages[2].content`; `None` for the whole body.
     pub param: Option<String>,
+    /// The stable code, where there is one.
+    pub code: Option<&'static str>,
 }
 
 impl Invalid {
     /// Builds a refusal.
     pub fn new(param: Option<&str>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: param.map(str::to_owned) }
+        Self { message: message.into(), param: param.map(str::to_owned), code: None }
     }
 
     pub(crate) fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: Some(param.into()) }
+        Self { message: message.into(), param: Some(param.into()), code: None }
+    }
+
+    /// Says that the field is known and what it asks for is not served.
+    pub(crate) fn unsupported(self) -> Self {
+        Self { code: Some("unsupported_parameter"), ..self }
     }
 }
 
@@ -73,6 +82,12 @@ pub struct ModelRef<'a> {
 }
 
 impl<'a> ModelRef<'a> {
+    /// The same, borrowed from nothing.
+    #[must_use]
+    pub fn to_owned(&self) -> ModelRef<'static> {
+        ModelRef { id: Cow::Owned(self.id.clone().into_owned()), suffix: self.suffix }
+    }
+
     /// Splits a known suffix off a model id. Fine-tuned ids (`ft:…`) have none: their last
     /// segment is a name somebody chose.
     pub fn parse(id: Cow<'a, str>) -> Self {
@@ -120,6 +135,39 @@ pub struct Inputs {
     pub file: bool,
 }
 
+/// What an engine is asked for; each has its own path, fields and form of input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// The next message of a conversation.
+    #[default]
+    Chat,
+    /// Text that goes on from a prompt.
+    Completion,
+    /// Vectors of texts.
+    Embedding,
+}
+
+impl Work {
+    /// Where engines take it.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completion => "/v1/completions",
+            Self::Embedding => "/v1/embeddings",
+        }
+    }
+}
+
+/// What a request is about.
+#[derive(Clone, Debug)]
+pub enum Subject<'a> {
+    /// A conversation: the `messages` array as written.
+    Messages(&'a str),
+    /// Texts, each on its own: the prompts of a completion, or what is to become vectors.
+    Texts(Vec<TextInput<'a>>),
+}
+
 /// One top-level field, as it was written.
 #[derive(Clone, Debug)]
 pub struct Member<'a> {
@@ -129,9 +177,11 @@ pub struct Member<'a> {
     pub raw: &'a str,
 }
 
-/// A checked chat request, borrowed from its body.
+/// A checked request, borrowed from its body.
 #[derive(Clone, Debug)]
 pub struct Envelope<'a> {
+    /// What is asked for.
+    pub work: Work,
     members: Vec<Member<'a>>,
     /// Where `"developer"` stands as a role inside `messages`, as byte ranges of that slice.
     developer_roles: Vec<std::ops::Range<usize>>,
@@ -147,8 +197,12 @@ pub struct Envelope<'a> {
     pub include_usage: bool,
     /// Upper bound on generated tokens per choice; `max_completion_tokens` wins over `max_tokens`.
     pub max_tokens: Option<u32>,
-    /// Number of choices, 1 to 128.
+    /// Answers to each prompt, 1 to 128.
     pub n: u32,
+    /// Whether a completion's answers begin with their prompts.
+    pub echo: bool,
+    /// Whether vectors are wanted as base64 text.
+    pub base64: bool,
     /// The client's seed.
     pub seed: Option<i64>,
     /// Whether any tool or function is offered to the model.
@@ -163,10 +217,8 @@ pub struct Envelope<'a> {
     pub parameters: Vec<&'static str>,
     /// Routing wishes and demands.
     pub provider: ProviderPrefs,
-    /// The `messages` array as written.
-    pub messages: &'a str,
-    /// How many messages there are.
-    pub message_count: usize,
+    /// What it is about.
+    pub subject: Subject<'a>,
     /// The `tools` array (or the older `functions`) as written, when it is not empty.
     pub tools: Option<&'a str>,
     /// Extra variables for the chat template, an object as written.
@@ -178,12 +230,20 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads and checks a chat request.
+    /// Reads and checks a chat request. As [`Envelope::parse_for`].
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn parse(body: &'a [u8]) -> Result<Self, Invalid> {
+        Self::parse_for(Work::Chat, body)
+    }
+
+    /// Reads and checks a request for `work`.
     ///
     /// # Errors
     /// [`Invalid`] when the body is not JSON, a known field has the wrong type or range, a field
     /// appears twice, or a bound is passed. Unknown fields are no error.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Invalid> {
+    pub fn parse_for(work: Work, body: &'a [u8]) -> Result<Self, Invalid> {
         let text = std::str::from_utf8(body).map_err(|error| {
             Invalid::new(None, format!("the request body is not UTF-8 (byte {})", error.valid_up_to()))
         })?;
@@ -192,7 +252,7 @@ impl<'a> Envelope<'a> {
             cursor.value()?;
             return Err(Invalid::new(None, "the request body must be a JSON object"));
         }
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(work);
         cursor.object(|cursor, key| reader.member(cursor, key))?;
         cursor.end()?;
         reader.finish()
@@ -206,6 +266,14 @@ impl<'a> Envelope<'a> {
     /// The exact text of a top-level field.
     pub fn raw(&self, key: &str) -> Option<&'a str> {
         self.members.iter().find(|member| member.key == key).map(|member| member.raw)
+    }
+
+    /// Choices of the whole answer: each prompt has its own.
+    pub fn choices(&self) -> u32 {
+        match &self.subject {
+            Subject::Messages(_) => self.n,
+            Subject::Texts(texts) => self.n.saturating_mul(u32::try_from(texts.len()).unwrap_or(u32::MAX)),
+        }
     }
 
     /// Whether some message has the role `developer`.

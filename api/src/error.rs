@@ -204,17 +204,6 @@ impl ApiError {
         Self::attempts(StatusCode::GATEWAY_TIMEOUT, "provider_timeout", "no provider answered in time", previous)
     }
 
-    /// 502: the provider was lost after its first token; only ever sent in band.
-    #[must_use]
-    pub fn provider_disconnected() -> Self {
-        Self::attempts(
-            StatusCode::BAD_GATEWAY,
-            "provider_disconnected",
-            "the provider was lost before its answer was complete",
-            &[],
-        )
-    }
-
     fn attempts(status: StatusCode, code: &'static str, message: &str, previous: &[PreviousError]) -> Self {
         let error = Self::new(status, Kind::Server, Some(code), message);
         if previous.is_empty() { error } else { error.with_metadata("previous_errors", json!(previous)) }
@@ -300,14 +289,6 @@ impl ApiError {
         json!({ "error": self.object() })
     }
 
-    /// The `error` object for a stream that has begun: its status travels in `metadata.http_status`.
-    #[must_use]
-    pub fn in_band(&self) -> Value {
-        let mut object = self.object();
-        object["metadata"]["http_status"] = self.0.status.as_u16().into();
-        object
-    }
-
     fn object(&self) -> Value {
         let parts = &*self.0;
         let mut object = json!({
@@ -324,6 +305,12 @@ impl ApiError {
         }
         object
     }
+}
+
+/// The `type` of an error with this status, for failures told in band.
+#[must_use]
+pub fn kind_name(status: u16) -> &'static str {
+    Kind::of(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)).name()
 }
 
 impl IntoResponse for ApiError {

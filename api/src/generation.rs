@@ -10,9 +10,11 @@ use http::StatusCode;
 use protocol::{AttemptId, Id, NanoUsd, RequestId, Timestamp, Units};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use scheduler::ask::Held;
 use scheduler::{Action, Admission, Observation};
 
-use crate::dialect::{Channel, FinishReason, Head, UpstreamUsage, Usage};
+use crate::dialect::{Channel, Dialect, Finish, FinishReason, Head, InBandError, UpstreamUsage, Usage, Voice};
+use crate::envelope::Work;
 use crate::error::{ApiError, PreviousError};
 use crate::state::AppState;
 use crate::tokenizer::Counter;
@@ -28,16 +30,22 @@ pub struct Order {
     pub prompt_tokens: u32,
     /// Whether that count is exact.
     pub prompt_verified: bool,
+    /// What is billed of the prompt when that count is not exact and nobody else counted.
+    pub prompt_least: u32,
     /// Output tokens that the hold covers.
     pub held_output: u32,
     /// Whether the client named no limit, so that the hold grows with the answer.
     pub open_ended: bool,
-    /// Choices asked for.
+    /// Choices of the whole answer.
     pub choices: u32,
     /// Whether the client streams.
     pub streamed: bool,
-    /// Whether the stream ends with usage.
-    pub include_usage: bool,
+    /// What the engine is asked for.
+    pub work: Work,
+    /// Whether vectors are wanted as base64 text.
+    pub base64: bool,
+    /// How the client is answered.
+    pub dialect: Dialect,
     /// When the request arrived.
     pub created_at: Timestamp,
 }
@@ -51,7 +59,28 @@ pub struct Failure {
     pub status: StatusCode,
 }
 
+/// A prompt's tokens, as far as they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptCount {
+    /// Counted, or the most it can be.
+    pub tokens: u32,
+    /// Whether it was counted with the model's own vocabulary.
+    pub verified: bool,
+    /// Counted, or what is likely: for choosing an offer.
+    pub likely: u32,
+    /// Of several texts the longest one's share of that.
+    pub longest: u32,
+    /// What is billed where nobody counts.
+    pub least: u32,
+}
+
 impl Failure {
+    /// As a stream that has begun tells it.
+    #[must_use]
+    pub fn in_band<'a>(&self, message: &'a str) -> InBandError<'a> {
+        InBandError { message, code: self.code, http_status: self.status.as_u16() }
+    }
+
     /// What the machine's last step means for the client.
     #[must_use]
     pub fn of(action: &Action) -> Self {
@@ -86,25 +115,23 @@ pub struct Settled {
 pub struct Generation {
     app: AppState,
     order: Order,
-    head: Arc<Head>,
     counter: Counter,
     /// Present until settled.
     hold: Option<LeaseHold>,
     ended: Vec<AttemptUsage>,
     errors: Vec<PreviousError>,
     running: Option<Running>,
-    finish: Option<FinishReason>,
+    finish: Option<Finish>,
 }
 
 impl Generation {
     /// A generation with its money set aside and nothing dispatched yet.
     #[must_use]
-    pub fn new(app: AppState, order: Order, head: Arc<Head>, hold: LeaseHold) -> Self {
+    pub fn new(app: AppState, order: Order, hold: LeaseHold) -> Self {
         let counter = app.tokenizers.counter(&order.model);
         Self {
             app,
             order,
-            head,
             counter,
             hold: Some(hold),
             ended: Vec::new(),
@@ -132,16 +159,46 @@ impl Generation {
         &self.order
     }
 
-    /// What every chunk of the answer shares.
+    /// Who tells the client, of the model that is asked now.
     #[must_use]
-    pub fn head(&self) -> &Arc<Head> {
-        &self.head
+    pub fn voice(&self) -> Box<dyn Voice + Send> {
+        let order = &self.order;
+        let head = Head {
+            request: order.request,
+            created_unix_s: order.created_at.unix_seconds(),
+            model: &order.model,
+            prompt_tokens: order.prompt_tokens,
+        };
+        order.dialect.voice(head, order.streamed)
     }
 
-    /// Whether the stream ends with usage.
+    /// Turns to another model, after all offers of the one before have failed. `false`, and nothing changed, when
+    /// the money for it can't be set aside.
+    pub fn turn_to(&mut self, model: Arc<str>, prompt: PromptCount, held_output: u32, ceiling: NanoUsd) -> bool {
+        debug_assert!(self.running.is_none(), "an attempt is ended before the model changes");
+        let Some(hold) = &mut self.hold else { return false };
+        let more = ceiling.saturating_sub(hold.amount());
+        if more > NanoUsd::ZERO && !hold.extend(more) {
+            return false;
+        }
+        self.counter = self.app.tokenizers.counter(&model);
+        self.order = Order {
+            model,
+            prompt_tokens: prompt.tokens,
+            prompt_verified: prompt.verified,
+            prompt_least: prompt.least,
+            held_output,
+            ..self.order.clone()
+        };
+        true
+    }
+
+    /// The most the request may cost on any attempt, and the tokens that is for.
     #[must_use]
-    pub fn include_usage(&self) -> bool {
-        self.order.include_usage
+    pub fn held(&self) -> Option<Held> {
+        let hold = self.hold.as_ref()?;
+        let (prompt_tokens, output_tokens) = (self.order.prompt_tokens, self.order.held_output);
+        Some(Held { prompt_tokens, output_tokens, amount: hold.amount() })
     }
 
     /// Where generated text is counted.
@@ -185,11 +242,14 @@ impl Generation {
     }
 
     /// Whether the hold still covers what the running answer may cost at its next piece, taking more from the
-    /// lease when an open-ended one runs low. `false` ends the answer at its length.
+    /// lease when an open-ended one runs low. `false` ends the answer at its length, whatever the engine thinks
+    /// of limits.
     pub fn covers_more(&mut self) -> bool {
-        let made = u32::try_from(self.counter.bounds().0).unwrap_or(u32::MAX);
         let gateway = &self.app.config.gateway;
-        if !self.order.open_ended || self.order.held_output.saturating_sub(made) >= gateway.extend_below_tokens {
+        if !self.order.open_ended {
+            return !self.counter.passes(u64::from(self.order.held_output));
+        }
+        if !self.counter.passes(u64::from(self.order.held_output.saturating_sub(gateway.extend_below_tokens))) {
             return true;
         }
         let (Some(hold), Some(run)) = (&mut self.hold, &self.running) else { return false };
@@ -198,12 +258,12 @@ impl Generation {
             self.order.held_output = self.order.held_output.saturating_add(gateway.extend_tokens);
             return true;
         }
-        made < self.order.held_output
+        !self.counter.passes(u64::from(self.order.held_output))
     }
 
     /// How the first choice ended.
-    pub fn finished_as(&mut self, reason: Option<FinishReason>) {
-        self.finish = reason;
+    pub fn finished_as(&mut self, finish: Option<Finish>) {
+        self.finish = finish;
     }
 
     /// Ends the running attempt without delivery: it earns nothing and the user pays nothing for it.
@@ -231,7 +291,7 @@ impl Generation {
 
     /// Settles a whole answer. `None` only when it had been settled before, which cannot happen to an owned value.
     pub fn complete(mut self, upstream: Option<UpstreamUsage>, observed: Option<Observation>) -> Option<Settled> {
-        let outcome = match self.finish {
+        let outcome = match self.finish.as_ref().map(|finish| finish.reason) {
             Some(FinishReason::Length) => Outcome::Length,
             Some(FinishReason::ContentFilter) => Outcome::ContentFilter,
             _ => Outcome::Completed,
@@ -289,8 +349,8 @@ impl Generation {
             first_output_at: attempts.iter().rev().find_map(|attempt| attempt.first_output_at),
             attempts,
             streamed: self.order.streamed,
-            finish_reason: self.finish.map(|reason| reason.as_str().to_owned()),
-            native_finish_reason: None,
+            finish_reason: self.finish.as_ref().map(|finish| finish.reason.as_str().to_owned()),
+            native_finish_reason: self.finish.take().and_then(|finish| finish.native),
             received_at: self.order.created_at,
             finished_at: self.app.env.now(),
         }))
@@ -300,10 +360,10 @@ impl Generation {
     /// the bytes that passed allow.
     fn count(&mut self, upstream: Option<UpstreamUsage>) -> (Units, CountedBy) {
         let said = upstream.unwrap_or_default();
-        let prompt = if self.order.prompt_verified || upstream.is_none() {
-            self.order.prompt_tokens
-        } else {
-            narrow(said.prompt_tokens).min(self.order.prompt_tokens)
+        let prompt = match upstream {
+            _ if self.order.prompt_verified => self.order.prompt_tokens,
+            Some(said) => narrow(said.prompt_tokens).min(self.order.prompt_tokens),
+            None => self.order.prompt_least,
         };
         let (pieces, bytes) = self.counter.bounds();
         let reasoned = self.counter.count_channel(Channel::Reasoning).verified();
@@ -311,11 +371,11 @@ impl Generation {
         let completion = match own {
             Some(count) => narrow(count),
             // No token is less than a byte of text, nor can more be made than were asked for.
-            None if upstream.is_some() => {
-                narrow(said.completion_tokens.min(bytes.max(pieces))).min(self.order.held_output)
-            }
+            None if upstream.is_some() => narrow(said.completion_tokens.min(bytes.max(pieces))),
             None => narrow(pieces),
         };
+        // Nobody pays, and nobody is paid, for more than was set aside.
+        let completion = completion.min(self.order.held_output);
         let reasoning = match reasoned {
             Some(count) => narrow(count),
             None => narrow(said.reasoning_tokens),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use bytes::BytesMut;
 use http::{HeaderValue, Request, header};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -18,7 +19,7 @@ use scheduler::{Admission, Observation, Outcome, Placed};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::dialect::{Assembler, EventScanner, Kind};
+use crate::dialect::{ChatWhole, EventScanner, Kind, Reader};
 use crate::dispatch;
 use crate::state::AppState;
 use crate::tokenizer::Counter;
@@ -167,14 +168,15 @@ fn request(app: &AppState, placed: &Placed, admission: &Admission) -> crate::ups
 
 /// Reads a whole answer; the time to its first text, and how many pieces it had.
 async fn read(mut answer: Answer, started: Instant) -> Result<(Duration, u32), Unclean> {
-    let (mut scanner, mut assembler, mut counter) = (EventScanner::new(), Assembler::new(), Counter::new(None));
+    let (mut scanner, mut out, mut counter) = (EventScanner::new(), BytesMut::new(), Counter::new(None));
+    let mut reader = Reader::new(RequestId::from_uuid(uuid::Uuid::nil()), Box::new(ChatWhole::new("", 0, "")));
     let (mut first, mut pieces, mut done) = (None, 0, false);
     while let Some(frame) = poll_fn(|cx| Pin::new(answer.body()).poll_frame(cx)).await {
         if let Ok(data) = frame?.into_data() {
             scanner.push(data);
         }
         while let Some(event) = scanner.next_event()? {
-            let kind = assembler.push(&event, &mut counter)?;
+            let kind = reader.read(&event, &mut out, &mut counter)?;
             if kind.is_generated() {
                 first.get_or_insert_with(|| started.elapsed());
                 pieces += 1;
@@ -183,7 +185,7 @@ async fn read(mut answer: Answer, started: Instant) -> Result<(Duration, u32), U
         }
     }
     match first {
-        Some(first) if done && assembler.is_complete(1) => Ok((first, pieces)),
+        Some(first) if done && reader.is_complete(1) => Ok((first, pieces)),
         _ => Err(Unclean::Empty),
     }
 }

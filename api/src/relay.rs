@@ -5,12 +5,12 @@
 
 mod live;
 mod plain;
+mod sink;
 mod watch;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-pub use live::{Live, Progress, Sink};
+pub use live::{Live, Progress};
 pub use plain::assemble;
+pub use sink::Sink;
 pub use watch::Watched;
 
-use crate::dialect::{self, Head, InBandError};
+use crate::dialect::Voice;
 use crate::error::ApiError;
 use crate::generation::{Failure, Generation};
 use billing::Ack;
@@ -36,11 +37,18 @@ pub type Dispatching = Pin<Box<dyn Future<Output = Dispatched> + Send>>;
 /// The body of a streamed answer.
 pub struct Relay {
     phase: Phase,
-    head: Arc<Head>,
-    include_usage: bool,
-    keepalive: Duration,
+    keepalive: Keepalive,
     silent_since: Instant,
     timer: Pin<Box<Sleep>>,
+}
+
+/// What is sent while an answer is silent, and after how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// The frame.
+    pub frame: &'static [u8],
+    /// The silence.
+    pub after: Duration,
 }
 
 enum Phase {
@@ -55,21 +63,20 @@ enum Phase {
 impl Relay {
     /// Relays an attempt that has begun to answer.
     #[must_use]
-    pub fn live(generation: Box<Generation>, live: Live, keepalive: Duration) -> Self {
-        let (head, include_usage) = (Arc::clone(generation.head()), generation.include_usage());
-        Self::new(Phase::Relaying(generation, Box::new(live)), head, include_usage, keepalive)
+    pub fn live(generation: Box<Generation>, live: Live, keepalive: Keepalive) -> Self {
+        Self::new(Phase::Relaying(generation, Box::new(live)), keepalive)
     }
 
     /// Keeps the client company while the dispatch goes on.
     #[must_use]
-    pub fn waiting(dispatching: Dispatching, head: Arc<Head>, include_usage: bool, keepalive: Duration) -> Self {
-        Self::new(Phase::Dispatching(dispatching), head, include_usage, keepalive)
+    pub fn waiting(dispatching: Dispatching, keepalive: Keepalive) -> Self {
+        Self::new(Phase::Dispatching(dispatching), keepalive)
     }
 
-    fn new(phase: Phase, head: Arc<Head>, include_usage: bool, keepalive: Duration) -> Self {
+    fn new(phase: Phase, keepalive: Keepalive) -> Self {
         let now = Instant::now();
-        let timer = Box::pin(tokio::time::sleep_until(now + keepalive));
-        Self { phase, head, include_usage, keepalive, silent_since: now, timer }
+        let timer = Box::pin(tokio::time::sleep_until(now + keepalive.after));
+        Self { phase, keepalive, silent_since: now, timer }
     }
 
     /// One step; `Continue` means the phase changed and there is more to do.
@@ -86,8 +93,9 @@ impl Relay {
                 }
                 Poll::Ready((generation, Err(error))) => {
                     let failure = Failure { code: error.code().unwrap_or("provider_error"), status: error.status() };
+                    let mut voice = generation.voice();
                     generation.fail(failure.code, None);
-                    self.tell(&failure, error.message())
+                    tell(voice.as_mut(), failure, error.message())
                 }
             },
             Phase::Relaying(generation, live) => self.relay(cx, generation, live),
@@ -115,12 +123,9 @@ impl Relay {
             Poll::Ready(Progress::Finished(rest, end)) => {
                 let mut last = BytesMut::from(rest);
                 let usage = live.usage();
-                drop(live);
+                let mut voice = live.into_voice(&generation);
                 let settled = generation.complete(usage, end.ended);
-                if let (true, Some(settled)) = (self.include_usage, &settled) {
-                    dialect::usage_chunk(&self.head, &settled.usage, &mut last);
-                }
-                dialect::done(&mut last);
+                voice.end(&settled.as_ref().map(|settled| settled.usage).unwrap_or_default(), &mut last);
                 match settled {
                     Some(settled) => self.phase = Phase::Settling(settled.ack, last.freeze()),
                     None => return Step::Out(last.freeze()),
@@ -128,10 +133,10 @@ impl Relay {
                 Step::Continue
             }
             Poll::Ready(Progress::Broken(end)) => {
-                drop(live);
                 let failure = Failure::of(&end.action);
+                let mut voice = live.into_voice(&generation);
                 generation.fail(failure.code, end.ended);
-                self.tell(&failure, "the provider's answer broke off; it is not charged")
+                tell(voice.as_mut(), failure, "the provider's answer broke off; it is not charged")
             }
             Poll::Pending => {
                 let step = self.wait(cx);
@@ -141,28 +146,27 @@ impl Relay {
         }
     }
 
-    /// Ends in band: a bare close would look like a complete answer.
-    fn tell(&mut self, failure: &Failure, message: &str) -> Step {
-        let mut out = BytesMut::new();
-        let error = InBandError { message, code: failure.code, http_status: failure.status.as_u16() };
-        dialect::error_chunk(&self.head, 0, error, &mut out);
-        Step::Out(out.freeze())
-    }
-
     /// Nothing came: a comment keeps client and middleboxes patient once it has been silent long enough.
     fn wait(&mut self, cx: &mut Context<'_>) -> Step {
         while self.timer.as_mut().poll(cx).is_ready() {
-            let due = self.silent_since + self.keepalive;
+            let due = self.silent_since + self.keepalive.after;
             let now = Instant::now();
             if due <= now {
                 self.silent_since = now;
-                self.timer.as_mut().reset(now + self.keepalive);
-                return Step::Out(Bytes::from_static(dialect::KEEPALIVE));
+                self.timer.as_mut().reset(now + self.keepalive.after);
+                return Step::Out(Bytes::from_static(self.keepalive.frame));
             }
             self.timer.as_mut().reset(due);
         }
         Step::Wait
     }
+}
+
+/// Ends in band: a bare close would look like a complete answer.
+fn tell(voice: &mut dyn Voice, failure: Failure, message: &str) -> Step {
+    let mut out = BytesMut::new();
+    voice.fail(failure.in_band(message), &mut out);
+    Step::Out(out.freeze())
 }
 
 enum Step {

@@ -12,6 +12,8 @@ use crate::state::AppState;
 pub fn router(app: AppState) -> Router {
     let api = Router::new()
         .merge(routes::chat::routes())
+        .merge(routes::completions::routes())
+        .merge(routes::embeddings::routes())
         .merge(routes::models::routes())
         .merge(routes::generation::routes())
         .merge(routes::credits::routes())

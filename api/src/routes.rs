@@ -2,8 +2,10 @@
 
 pub mod challenges;
 pub mod chat;
+pub mod completions;
 pub mod credits;
 pub mod document;
+pub mod embeddings;
 pub mod generation;
 pub mod health;
 pub mod heartbeats;

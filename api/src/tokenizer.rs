@@ -232,10 +232,13 @@ impl ModelTokenizer {
             return template::chat_overhead(prompt, |text| self.count_text(text));
         }
         let template = self.template.as_ref().ok_or(Error::NoTemplate)?;
-        let text = template.render(prompt)?;
+        Ok(self.count_alone(&template.render(prompt)?))
+    }
+
+    /// How many tokens an engine is given for a text that is a whole prompt.
+    pub fn count_alone(&self, text: &str) -> u64 {
         let bos = self.settings.bos.as_deref().filter(|_| self.settings.add_bos);
-        let missing_bos = bos.is_some_and(|bos| !text.starts_with(bos));
-        Ok(self.count_text(&text) + u64::from(missing_bos))
+        self.count_text(text) + u64::from(bos.is_some_and(|bos| !text.starts_with(bos)))
     }
 
     /// How many tokens a text is, on its own.
@@ -291,6 +294,10 @@ pub struct Counter {
     last: usize,
     pieces: u64,
     bytes: u64,
+    /// Tokens of what was counted so far, piece by piece: hardly ever fewer than they are together.
+    estimate: u64,
+    /// Bytes that came since.
+    uncounted: u64,
 }
 
 #[derive(Debug)]
@@ -298,12 +305,14 @@ struct Lane {
     choice: u32,
     channel: Channel,
     literal: Vec<u8>,
+    /// How much of it is in the estimate.
+    counted: usize,
 }
 
 impl Counter {
     /// A counter for one answer; without a tokenizer its result is [`Count::Unverified`].
     pub fn new(tokenizer: Option<Arc<ModelTokenizer>>) -> Self {
-        Self { tokenizer, lanes: Vec::new(), last: 0, pieces: 0, bytes: 0 }
+        Self { tokenizer, lanes: Vec::new(), last: 0, pieces: 0, bytes: 0, estimate: 0, uncounted: 0 }
     }
 
     /// Adds text that belongs to the first choice's content.
@@ -319,10 +328,11 @@ impl Counter {
         }
         self.pieces += 1;
         self.bytes += literal.len() as u64;
+        self.uncounted += literal.len() as u64;
         let matches = |lane: &Lane| lane.choice == choice && lane.channel == channel;
         if !self.lanes.get(self.last).is_some_and(matches) {
             self.last = self.lanes.iter().position(matches).unwrap_or_else(|| {
-                self.lanes.push(Lane { choice, channel, literal: Vec::with_capacity(1024) });
+                self.lanes.push(Lane { choice, channel, literal: Vec::with_capacity(1024), counted: 0 });
                 self.lanes.len() - 1
             });
         }
@@ -335,6 +345,27 @@ impl Counter {
     /// count lies about between the two; several tokens to a piece are common, the reverse is not.
     pub fn bounds(&self) -> (u64, u64) {
         (self.pieces, self.bytes)
+    }
+
+    /// Whether more than `limit` tokens have come. Without a vocabulary a piece counts as one token, since
+    /// engines send at most one piece for each.
+    ///
+    /// Cheap to ask after every piece: no token is less than a byte, so what has come is counted only where its
+    /// bytes could pass the limit, and then only what is new. Close to the limit everything is counted together.
+    pub fn passes(&mut self, limit: u64) -> bool {
+        let Some(tokenizer) = &self.tokenizer else { return self.pieces > limit };
+        if self.estimate + self.uncounted <= limit {
+            return false;
+        }
+        for lane in &mut self.lanes {
+            self.estimate += tokenizer.count_text(&unescape(&lane.literal[lane.counted..]));
+            lane.counted = lane.literal.len();
+        }
+        self.uncounted = 0;
+        if self.estimate > limit {
+            self.estimate = self.lanes.iter().map(|lane| tokenizer.count_text(&unescape(&lane.literal))).sum();
+        }
+        self.estimate > limit
     }
 
     /// The text of one choice and channel so far.

@@ -73,3 +73,17 @@ pub enum Error {
     #[error("the ledger cannot be reached")]
     Database(#[from] sqlx::Error),
 }
+
+impl Error {
+    /// True when less money would have been enough.
+    #[must_use]
+    pub const fn is_about_money(&self) -> bool {
+        matches!(
+            self,
+            Self::CreditExhausted { .. }
+                | Self::KeyLimit { .. }
+                | Self::ProjectLimit { .. }
+                | Self::OrganizationLimit { .. }
+        )
+    }
+}

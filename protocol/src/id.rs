@@ -141,6 +141,12 @@ impl RequestId {
         format!("chatcmpl-{}", self.0.simple())
     }
 
+    /// The id of the text completion this request makes.
+    #[must_use]
+    pub fn text_completion(self) -> String {
+        format!("cmpl-{}", self.0.simple())
+    }
+
     /// Accepts any spelling a client may hold of this request: `req_…`, `chatcmpl-…`, `cmpl-…`, `resp_…`, `msg_…`.
     ///
     /// # Errors

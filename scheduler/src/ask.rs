@@ -14,22 +14,37 @@ pub struct Ask {
     pub organization: OrganizationId,
     /// Counted with the model's tokenizer.
     pub prompt_tokens: u32,
-    /// Tokens the answer will likely have: the median of this project and model, 256 when unknown.
+    /// Tokens of the longest of several texts that the engine takes each on its own; `None` when the prompt is one.
+    pub longest_prompt: Option<u32>,
+    /// Tokens a choice will likely have: the median of this project and model, 256 when unknown.
     pub expected_output: u32,
-    /// The output limit the caller named; `None` leaves it to the engine.
+    /// The output limit of a choice that the caller named; `None` leaves it to the engine.
     pub max_output: Option<u32>,
+    /// Choices asked for: each is a sequence of its own to the engine.
+    pub choices: u32,
     /// What the request uses.
     pub needs: Needs,
     /// What the caller demands or prefers.
     pub provider: Preferences,
     /// Zero-price offers only.
     pub free_only: bool,
-    /// The most this request may cost on any attempt, worst case: what was set aside for it.
-    pub ceiling: Option<NanoUsd>,
+    /// What was set aside for it, once it was: no attempt may come to cost more.
+    pub held: Option<Held>,
     /// How much a second is worth.
     pub tier: ServiceTier,
     /// Nodes that already failed this request.
     pub tried: Vec<NodeId>,
+}
+
+/// Money set aside for a request, and the tokens it was set aside for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Bounds the prompt, also where its tokens could only be guessed.
+    pub prompt_tokens: u32,
+    /// Bounds the output of all choices together.
+    pub output_tokens: u32,
+    /// The most they may cost.
+    pub amount: NanoUsd,
 }
 
 /// What the request's fields require of an engine.
@@ -237,27 +252,38 @@ impl Ask {
             model: model.into(),
             organization,
             prompt_tokens,
+            longest_prompt: None,
             expected_output: 256,
             max_output: None,
+            choices: 1,
             needs: Needs::default(),
             provider: Preferences::default(),
             free_only: false,
-            ceiling: None,
+            held: None,
             tier: ServiceTier::Default,
             tried: Vec::new(),
         }
     }
 
-    /// Prompt and output together: the least context that can hold this request.
+    /// Prompt and the output of one choice together: the least context that can hold this request.
     #[must_use]
     pub fn context(&self) -> u32 {
-        self.prompt_tokens.saturating_add(self.max_output.unwrap_or(1).max(1))
+        self.longest_prompt.unwrap_or(self.prompt_tokens).saturating_add(self.max_output.unwrap_or(1).max(1))
     }
 
-    /// Output tokens to expect, never above the caller's limit.
+    /// Output tokens to expect of all choices, never above the caller's limit.
     #[must_use]
     pub fn output(&self) -> u32 {
-        self.max_output.map_or(self.expected_output, |most| most.min(self.expected_output)).max(1)
+        let each = self.max_output.map_or(self.expected_output, |most| most.min(self.expected_output)).max(1);
+        each.saturating_mul(self.choices)
+    }
+
+    /// The prompt and output tokens a worst case is made of: what was held for, else what is known so far.
+    #[must_use]
+    pub fn worst_tokens(&self) -> (u32, u32) {
+        let each = self.max_output.unwrap_or(self.expected_output);
+        let unheld = (self.prompt_tokens, each.saturating_mul(self.choices));
+        self.held.map_or(unheld, |held| (held.prompt_tokens, held.output_tokens))
     }
 
     /// Takes a routing suffix off a model id: `:free` demands, `:floor` and `:nitro` sort.
@@ -317,6 +343,13 @@ mod tests {
         assert_eq!((ask.output(), ask.context()), (256, 11));
         ask.max_output = Some(4);
         assert_eq!((ask.output(), ask.context()), (4, 14));
+    }
+
+    #[test]
+    fn choices_share_a_prompt_and_have_a_context_each() {
+        let org = OrganizationId::from_uuid(uuid::Uuid::nil());
+        let ask = Ask { max_output: Some(100), choices: 3, ..Ask::new("m", org, 10) };
+        assert_eq!((ask.output(), ask.context(), ask.worst_tokens()), (300, 110, (10, 300)));
     }
 
     #[test]

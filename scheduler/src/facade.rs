@@ -226,7 +226,7 @@ impl Scheduler {
     pub fn quote(&self, ask: &Ask) -> Option<Quote> {
         let snapshot = self.inner.snapshot.load();
         let pool = snapshot.model(&ask.model)?;
-        let open = Ask { ceiling: None, ..ask.clone() };
+        let open = Ask { held: None, ..ask.clone() };
         let set = filter::apply(pool, &open).set;
         let mut costs: Vec<NanoUsd> = set.iter().filter_map(|index| worst_case(&pool.offers[index], ask)).collect();
         let middle = costs.len().checked_sub(1)? / 2;

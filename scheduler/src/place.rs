@@ -13,7 +13,7 @@ use std::time::Duration;
 use protocol::{NanoUsd, Timestamp};
 use rand::Rng;
 
-use crate::ask::{Ask, ServiceTier};
+use crate::ask::{Ask, ServiceTier, Sort};
 use crate::attempt::Candidate;
 use crate::availability::{Availability, AvailabilityCode, Constraint, Exclusions};
 use crate::measure::Circumstances;
@@ -87,6 +87,18 @@ pub struct Why {
 }
 
 impl Placed {
+    /// What offers of different models are compared by: the quantity sorted by, else the expected cost. Less is
+    /// better.
+    #[must_use]
+    pub fn standing(&self, sort: Option<Sort>) -> f64 {
+        match sort {
+            Some(Sort::Price) => self.cost.price,
+            Some(Sort::Throughput) => self.predicted.tpot_s,
+            Some(Sort::Latency) => self.predicted.first_content_s,
+            None => self.cost.total(),
+        }
+    }
+
     /// As the attempt machine takes it.
     #[must_use]
     pub fn candidate(&self) -> Candidate {
@@ -102,11 +114,12 @@ impl Placed {
 
 /// The most the ask can cost on an offer, whatever the classes of its tokens turn out to be.
 ///
-/// Where the caller named no limit, the expected output stands for it: who sets money aside says how
-/// much more it may become.
+/// Once money was set aside, it is the tokens that was done for which count. Before, and where the caller
+/// named no limit, the expected output stands for it.
 #[must_use]
 pub fn worst_case(offer: &OfferEntry, ask: &Ask) -> Option<NanoUsd> {
-    offer.price.prices.ceiling(ask.prompt_tokens, ask.max_output.unwrap_or(ask.expected_output))
+    let (prompt, output) = ask.worst_tokens();
+    offer.price.prices.ceiling(prompt, output)
 }
 
 /// Decides where an ask is served.

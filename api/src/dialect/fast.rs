@@ -1,6 +1,6 @@
 //! Recognising chunks that differ from an earlier one only in their text.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::wire::Channel;
 
@@ -28,8 +28,32 @@ pub(super) struct Shape {
     pub(super) channel: Channel,
     before: Box<[u8]>,
     after: Box<[u8]>,
-    /// What our own chunk has before and after the text.
-    pub(super) out: [BytesMut; 2],
+    /// Our own frame around the text, where the voice has one that is always the same.
+    pub(super) out: Option<Around>,
+}
+
+/// A frame of ours that differs from piece to piece in its text only.
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// The bytes before the text.
+    pub before: Bytes,
+    /// Where the text is said a second time, the bytes between.
+    pub between: Option<Bytes>,
+    /// The bytes after it.
+    pub after: Bytes,
+}
+
+impl Around {
+    /// Appends the frame with `text` in it.
+    pub(super) fn fill(&self, text: &[u8], out: &mut BytesMut) {
+        out.extend_from_slice(&self.before);
+        out.extend_from_slice(text);
+        if let Some(between) = &self.between {
+            out.extend_from_slice(between);
+            out.extend_from_slice(text);
+        }
+        out.extend_from_slice(&self.after);
+    }
 }
 
 impl Shapes {
@@ -48,7 +72,7 @@ impl Shapes {
 
     /// Remembers the shape of a parsed chunk whose text literal has its inside at `text`, a slice
     /// of `data`.
-    pub(super) fn learn(&mut self, choice: u32, channel: Channel, data: &[u8], text: &str, out: [BytesMut; 2]) {
+    pub(super) fn learn(&mut self, choice: u32, channel: Channel, data: &[u8], text: &str, out: Option<Around>) {
         let start = (text.as_ptr() as usize).wrapping_sub(data.as_ptr() as usize);
         let (Some(before), Some(after)) = (data.get(..start), data.get(start + text.len()..)) else {
             return;

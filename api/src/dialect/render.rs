@@ -1,79 +1,14 @@
-//! Our own frames: what every chunk of an answer shares, and the chunks that are ours alone.
+//! What the answers of several dialects share: usage, failures, and how text is written.
 
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
 
-use super::wire::Channel;
-
 /// What is sent while an answer is silent; clients skip comments.
 pub const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
-const DONE: &[u8] = b"data: [DONE]\n\n";
-
-/// What every chunk of one answer shares.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// JSON literals, quotes included.
-    pub(super) id: String,
-    pub(super) model: String,
-    pub(super) created: i64,
-    /// A chunk up to its choices.
-    open: String,
-    pub(super) close: &'static str,
-    call_seed: String,
-}
-
-impl Head {
-    /// Describes an answer. `include_usage` says whether the client's stream ends with usage, which
-    /// shows in every chunk.
-    pub fn new(id: &str, created_unix_s: i64, model: &str, include_usage: bool) -> Self {
-        let id_literal = quoted(id);
-        let model = quoted(model);
-        let open = format!(
-            "data: {{\"id\":{id_literal},\"object\":\"chat.completion.chunk\",\"created\":{created_unix_s},\"model\":{model},\"choices\":["
-        );
-        let close = if include_usage { "],\"usage\":null}\n\n" } else { "]}\n\n" };
-        // The end of a completion's id is its random part, and keeps call ids apart between answers.
-        let hex: Vec<char> = id.chars().filter(char::is_ascii_hexdigit).collect();
-        let call_seed = hex[hex.len().saturating_sub(24)..].iter().collect();
-        Self { id: id_literal, model, created: created_unix_s, open, close, call_seed }
-    }
-
-    /// Starts a chunk for one choice, up to the inside of its delta.
-    pub(super) fn open(&self, out: &mut BytesMut, choice: u32) {
-        out.extend_from_slice(self.open.as_bytes());
-        put(out, format_args!("{{\"index\":{choice},\"delta\":{{"));
-    }
-
-    /// Ends a chunk opened by [`Self::open`].
-    pub(super) fn close(&self, out: &mut BytesMut, logprobs: &str, finish: &str) {
-        put(out, format_args!("}},\"logprobs\":{logprobs},\"finish_reason\":{finish}}}{}", self.close));
-    }
-
-    /// A choice's first chunk.
-    pub(super) fn role(&self, out: &mut BytesMut, choice: u32) {
-        self.open(out, choice);
-        out.extend_from_slice(br#""role":"assistant","content":"","refusal":null"#);
-        self.close(out, "null", "null");
-    }
-
-    /// A chunk of text; `text` is the inside of a string literal.
-    pub(super) fn text(&self, out: &mut BytesMut, choice: u32, channel: Channel, text: &str, logprobs: &str) {
-        self.open(out, choice);
-        match channel {
-            Channel::Reasoning => put(out, format_args!("\"reasoning\":\"{text}\",\"reasoning_content\":\"{text}\"")),
-            Channel::Refusal => put(out, format_args!("\"refusal\":\"{text}\"")),
-            Channel::Content | Channel::Tool => put(out, format_args!("\"content\":\"{text}\"")),
-        }
-        self.close(out, logprobs, "null");
-    }
-
-    /// An id for a tool call whose engine gave none of the right form.
-    pub(super) fn call_id(&self, choice: u32, tool: u32) -> String {
-        format!("call_{:0>24}{:08x}", self.call_seed, (choice << 16) | tool)
-    }
-}
+/// The end of a stream in OpenAI's dialects.
+pub(super) const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Usage as the client and the bill see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +28,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Writes the usage object.
+    /// Writes the usage object of chat and completions.
     pub(super) fn write(&self, out: &mut BytesMut) {
         let Self { prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, .. } = self;
         let total = prompt_tokens.saturating_add(*completion_tokens);
@@ -110,19 +45,6 @@ impl Usage {
     }
 }
 
-/// The chunk that carries usage, sent just before the end when the client asked for it.
-pub fn usage_chunk(head: &Head, usage: &Usage, out: &mut BytesMut) {
-    out.extend_from_slice(head.open.as_bytes());
-    out.extend_from_slice(b"],\"usage\":");
-    usage.write(out);
-    out.extend_from_slice(b"}\n\n");
-}
-
-/// The end of a stream.
-pub fn done(out: &mut BytesMut) {
-    out.extend_from_slice(DONE);
-}
-
 /// A failure told inside a stream that has begun.
 #[derive(Clone, Copy, Debug)]
 pub struct InBandError<'a> {
@@ -134,24 +56,24 @@ pub struct InBandError<'a> {
     pub http_status: u16,
 }
 
-/// Tells a failure in band and ends the stream: a bare close would look like success.
-pub fn error_chunk(head: &Head, choice: u32, error: InBandError<'_>, out: &mut BytesMut) {
-    let InBandError { message, code, http_status } = error;
-    out.extend_from_slice(head.open.as_bytes());
-    put(
-        out,
-        format_args!(
-            "{{\"index\":{choice},\"delta\":{{}},\"finish_reason\":\"error\"}}],\"error\":{{\"message\":{},\"type\":\"server_error\",\
-             \"param\":null,\"code\":{},\"metadata\":{{\"http_status\":{http_status}}}}}}}\n\n",
-            quoted(message),
-            quoted(code),
-        ),
-    );
-    done(out);
+impl InBandError<'_> {
+    /// Writes the `error` object of OpenAI's dialects.
+    pub(super) fn write(&self, out: &mut BytesMut) {
+        let Self { message, code, http_status } = self;
+        put(
+            out,
+            format_args!(
+                "{{\"message\":{},\"type\":\"{}\",\"param\":null,\"code\":{},\"metadata\":{{\"http_status\":{http_status}}}}}",
+                quoted(message),
+                crate::error::kind_name(*http_status),
+                quoted(code),
+            ),
+        );
+    }
 }
 
 /// A JSON number of dollars, exact, without trailing zeros.
-fn dollars(nano_usd: u64) -> String {
+pub(super) fn dollars(nano_usd: u64) -> String {
     let (whole, fraction) = (nano_usd / 1_000_000_000, nano_usd % 1_000_000_000);
     let digits = format!("{whole}.{fraction:09}");
     digits.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,7 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -11,8 +9,30 @@ use crate::tokenizer::Counter;
 
 const ID: &str = "chatcmpl-0198c1f2a3b47c5d8e9f00112233aabb";
 
-fn head(include_usage: bool) -> Arc<Head> {
-    Arc::new(Head::new(ID, 1700, "org/name", include_usage))
+fn request() -> RequestId {
+    RequestId::parse_any(ID).unwrap()
+}
+
+fn head() -> Head<'static> {
+    Head { request: request(), created_unix_s: 1700, model: "org/name", prompt_tokens: 3 }
+}
+
+fn voice(include_usage: bool) -> Box<dyn Voice + Send> {
+    Dialect::Chat { include_usage }.voice(head(), true)
+}
+
+fn reader(include_usage: bool) -> Reader {
+    Reader::new(request(), voice(include_usage))
+}
+
+fn whole(events: &[Bytes], tail: Tail<'_>) -> String {
+    let mut reader = Reader::new(request(), Dialect::Chat { include_usage: false }.voice(head(), false));
+    let (mut counter, mut out) = (Counter::new(None), BytesMut::new());
+    for event in events {
+        reader.read(event, &mut out, &mut counter).unwrap();
+    }
+    assert!(out.is_empty(), "a whole answer says nothing piece by piece");
+    String::from_utf8(reader.whole(tail)).unwrap()
 }
 
 /// A stream as llama.cpp writes it: its own order of keys, a time of its own in every chunk.
@@ -91,20 +111,20 @@ struct Outcome {
     out: String,
     kinds: Vec<Kind>,
     counter: Counter,
-    rewriter: ChunkRewriter,
+    reader: Reader,
 }
 
 fn rewrite(events: &[Bytes], include_usage: bool, fast: bool) -> Outcome {
-    let mut rewriter = ChunkRewriter::new(head(include_usage));
+    let mut reader = reader(include_usage);
     let mut counter = Counter::new(None);
     let (mut out, mut kinds) = (BytesMut::new(), Vec::new());
     for event in events {
         if !fast {
-            rewriter.forget_shapes();
+            reader.forget_shapes();
         }
-        kinds.push(rewriter.rewrite(event, &mut out, &mut counter).unwrap());
+        kinds.push(reader.read(event, &mut out, &mut counter).unwrap());
     }
-    Outcome { out: String::from_utf8(out.to_vec()).unwrap(), kinds, counter, rewriter }
+    Outcome { out: String::from_utf8(out.to_vec()).unwrap(), kinds, counter, reader }
 }
 
 fn one(stream: &str) -> Vec<Bytes> {
@@ -143,9 +163,9 @@ fn a_llama_stream_becomes_ours() {
     assert_eq!(outcome.kinds, [&[Role][..], &content, &[Finish, UsageOnly, Done]].concat());
     assert_eq!(outcome.counter.text(0, Channel::Content), "Hello \"you\"\n日本 and😀\\");
     let usage = UpstreamUsage { prompt_tokens: 37, completion_tokens: 7, cached_tokens: 24, reasoning_tokens: 0 };
-    assert_eq!(outcome.rewriter.usage(), Some(usage));
-    assert!(outcome.rewriter.is_complete(1) && !outcome.rewriter.is_complete(2));
-    assert_eq!(outcome.rewriter.finish(0), Some(FinishReason::Stop));
+    assert_eq!(outcome.reader.usage(), Some(usage));
+    assert!(outcome.reader.is_complete(1) && !outcome.reader.is_complete(2));
+    assert_eq!(outcome.reader.finish(0), Some(&super::Finish { reason: FinishReason::Stop, native: None }));
 }
 
 #[test]
@@ -166,10 +186,12 @@ fn a_vllm_stream_becomes_ours() {
             r#""tool_calls":[{"index":0,"id":"call_a3b47c5d8e9f00112233aabb00000000","type":"function","function":{"name":"get","arguments":""}}]"#,
         ),
         delta(0, r#""tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]"#),
+        delta(0, r#""tool_calls":[{"index":0,"function":{"arguments":"\":1}"}}]"#),
         delta(
             0,
-            r#""tool_calls":[{"index":0,"function":{"arguments":"\":1}"}},{"index":1,"id":"call_z","type":"function","function":{"name":"set","arguments":"{\"b\":2}"}}]"#,
+            r#""tool_calls":[{"index":1,"id":"call_z","type":"function","function":{"name":"set","arguments":""}}]"#,
         ),
+        delta(0, r#""tool_calls":[{"index":1,"function":{"arguments":"{\"b\":2}"}}]"#),
         frame(
             r#"{"index":0,"delta":{},"logprobs":null,"finish_reason":"tool_calls","native_finish_reason":"tool_use"}"#,
         ),
@@ -179,7 +201,7 @@ fn a_vllm_stream_becomes_ours() {
     assert_eq!(outcome.out, expected.concat());
     assert_eq!(outcome.counter.text(0, Channel::Reasoning), "Let me see");
     assert_eq!(outcome.counter.text(0, Channel::Tool), r#"get{"a":1}set{"b":2}"#);
-    assert!(outcome.rewriter.is_complete(2));
+    assert!(outcome.reader.is_complete(2));
 }
 
 #[test]
@@ -190,8 +212,7 @@ fn usage_is_null_in_every_chunk_when_asked_for() {
     }
     let mut out = BytesMut::new();
     let usage = Usage { prompt_tokens: 3, completion_tokens: 2, cost_nano_usd: 1_200, ..Usage::default() };
-    usage_chunk(&head(true), &usage, &mut out);
-    done(&mut out);
+    voice(true).end(&usage, &mut out);
     let text = String::from_utf8(out.to_vec()).unwrap();
     let (chunk, rest) = text.split_once("\n\n").unwrap();
     assert_eq!(rest, "data: [DONE]\n\n");
@@ -215,7 +236,7 @@ fn costs_are_written_exactly() {
 fn a_failure_is_told_in_band() {
     let mut out = BytesMut::new();
     let error = InBandError { message: "gone \"away\"", code: "provider_disconnected", http_status: 502 };
-    error_chunk(&head(false), 0, error, &mut out);
+    voice(false).fail(error, &mut out);
     let expected = format!(
         "data: {{\"id\":\"{ID}\",\"object\":\"chat.completion.chunk\",\"created\":1700,\"model\":\"org/name\",\"choices\":\
          [{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"error\"}}],\"error\":{{\"message\":\"gone \\\"away\\\"\",\
@@ -239,8 +260,7 @@ fn a_providers_error_never_reaches_the_client() {
     ];
     for (event, status, code, message) in cases {
         let mut out = BytesMut::from("before");
-        let mut rewriter = ChunkRewriter::new(head(false));
-        let error = rewriter.rewrite(event.as_bytes(), &mut out, &mut Counter::new(None)).unwrap_err();
+        let error = reader(false).read(event.as_bytes(), &mut out, &mut Counter::new(None)).unwrap_err();
         let Error::Upstream(found) = error else { panic!("{event}: {error}") };
         assert_eq!((found.status, found.code.as_deref(), found.message.as_str()), (status, code, message));
         assert_eq!(out, "before");
@@ -261,10 +281,9 @@ fn garbage_is_an_error_and_leaves_nothing_behind() {
     for event in cases {
         let mut out = BytesMut::new();
         let mut counter = Counter::new(None);
-        let error = ChunkRewriter::new(head(false)).rewrite(event, &mut out, &mut counter).unwrap_err();
+        let error = reader(false).read(event, &mut out, &mut counter).unwrap_err();
         assert!(matches!(error, Error::Malformed(_)), "{error}");
         assert!(out.is_empty());
-        assert!(matches!(Assembler::new().push(event, &mut counter), Err(Error::Malformed(_))));
     }
 }
 
@@ -283,9 +302,9 @@ fn a_chunk_that_only_looks_alike_is_parsed() {
     ] {
         let mut out = BytesMut::new();
         let mut counter = Counter::new(None);
-        let mut rewriter = ChunkRewriter::new(head(false));
-        rewriter.rewrite(&chunk("first"), &mut out, &mut counter).unwrap();
-        assert_eq!(rewriter.rewrite(&chunk(text), &mut out, &mut counter).is_ok(), fine, "{text:?}");
+        let mut reader = reader(false);
+        reader.read(&chunk("first"), &mut out, &mut counter).unwrap();
+        assert_eq!(reader.read(&chunk(text), &mut out, &mut counter).is_ok(), fine, "{text:?}");
     }
 }
 
@@ -306,15 +325,9 @@ fn nothing_follows_a_finish_and_nothing_is_said_twice() {
 
 #[test]
 fn an_answer_is_assembled() {
-    let mut counter = Counter::new(None);
-    let mut assembler = Assembler::new();
-    for event in one(&vllm()) {
-        assembler.push(&event, &mut counter).unwrap();
-    }
-    assert!(assembler.is_complete(2));
     let usage = Usage { prompt_tokens: 3, completion_tokens: 9, cost_nano_usd: 7, ..Usage::default() };
     let tail = Tail { provider: Some("acme"), service_tier: "default", usage: Some(&usage) };
-    let answer: Value = serde_json::from_slice(&assembler.finish(&head(false), tail)).unwrap();
+    let answer: Value = serde_json::from_str(&whole(&one(&vllm()), tail)).unwrap();
     let expected = json!({
         "id": ID, "object": "chat.completion", "created": 1700, "model": "org/name", "provider": "acme",
         "service_tier": "default",
@@ -344,15 +357,9 @@ fn an_answer_is_assembled() {
 
 #[test]
 fn a_plain_answer_has_the_exact_minimum() {
-    let mut counter = Counter::new(None);
-    let mut assembler = Assembler::new();
-    for event in one(&llama()) {
-        assembler.push(&event, &mut counter).unwrap();
-    }
     let tail = Tail { provider: None, service_tier: "default", usage: None };
-    let answer = String::from_utf8(assembler.finish(&head(false), tail)).unwrap();
     assert_eq!(
-        answer,
+        whole(&one(&llama()), tail),
         format!(
             "{{\"id\":\"{ID}\",\"object\":\"chat.completion\",\"created\":1700,\"model\":\"org/name\",\"service_tier\":\"default\",\
              \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"Hello \\\"you\\\"\\n日本 and\\ud83d\\ude00\\\\\",\
@@ -363,13 +370,31 @@ fn a_plain_answer_has_the_exact_minimum() {
 
 #[test]
 fn a_call_without_text_has_null_content() {
-    let event = br#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#;
-    let mut assembler = Assembler::new();
-    assert_eq!(assembler.push(event, &mut Counter::new(None)).unwrap(), Kind::ToolCall);
+    let event = Bytes::from_static(
+        br#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
+    );
+    assert_eq!(rewrite(std::slice::from_ref(&event), false, true).kinds, [Kind::ToolCall]);
     let tail = Tail { provider: None, service_tier: "default", usage: None };
-    let answer: Value = serde_json::from_slice(&assembler.finish(&head(false), tail)).unwrap();
+    let answer: Value = serde_json::from_str(&whole(&[event], tail)).unwrap();
     assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
     assert!(answer["choices"][0]["message"]["tool_calls"][0]["id"].as_str().unwrap().starts_with("call_"));
+}
+
+#[test]
+fn a_completions_text_is_read_like_a_delta() {
+    let chunk = |text: &str, finish: &str| {
+        Bytes::from(format!("{{\"choices\":[{{\"text\":\"{text}\",\"index\":0,\"finish_reason\":{finish}}}]}}"))
+    };
+    let events = [chunk("a", "null"), chunk("b", "null"), chunk("", "\"length\"")];
+    let echo = CompletionsEcho { n: 1, ..CompletionsEcho::default() };
+    let mut reader = Reader::new(request(), Dialect::Completions(echo).voice(head(), true));
+    let (mut out, mut counter) = (BytesMut::new(), Counter::new(None));
+    let kinds = events.map(|event| reader.read(&event, &mut out, &mut counter).unwrap());
+    assert_eq!(kinds, [Kind::Content, Kind::Content, Kind::Finish]);
+    assert_eq!(counter.text(0, Channel::Content), "ab");
+    let told = String::from_utf8(out.to_vec()).unwrap();
+    assert_eq!(told.matches("\"object\":\"text_completion\"").count(), 3);
+    assert!(told.contains("\"id\":\"cmpl-0198c1f2a3b47c5d8e9f00112233aabb\""));
 }
 
 #[test]
@@ -477,11 +502,11 @@ proptest! {
         let at = at % stream.len();
         let end = (at + with.len()).min(stream.len());
         stream.splice(at..end, with);
-        let mut rewriter = ChunkRewriter::new(head(false));
+        let mut reader = reader(false);
         let mut counter = Counter::new(None);
         let mut out = BytesMut::new();
         for event in events(&[&stream]).unwrap() {
-            if rewriter.rewrite(&event, &mut out, &mut counter).is_err() {
+            if reader.read(&event, &mut out, &mut counter).is_err() {
                 break;
             }
         }

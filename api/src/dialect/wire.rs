@@ -113,6 +113,9 @@ pub(super) struct Choice<'a> {
     /// A plain answer's `message` says all at once what deltas say piece by piece.
     #[serde(borrow, default, alias = "message")]
     pub(super) delta: Option<Delta<'a>>,
+    /// What the older completions have in the place of a delta.
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) logprobs: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -244,6 +247,19 @@ impl<'a> Choice<'a> {
     pub(super) fn has_finish(&self) -> bool {
         self.finish_reason.is_some_and(|raw| raw.get() != "\"\"")
     }
+
+    /// The inside of the literal of a completion's text, when there is any.
+    pub(super) fn text(&self) -> Result<Option<&'a str>, Error> {
+        literal(self.text, "text")
+    }
+
+    /// The only thing in this choice, when that is one piece of content or reasoning.
+    pub(super) fn only_text(&self) -> Option<(Channel, &'a str)> {
+        match &self.delta {
+            Some(delta) => delta.only_text(),
+            None => Some((Channel::Content, self.text().ok()??)),
+        }
+    }
 }
 
 impl<'a> Delta<'a> {
@@ -265,8 +281,7 @@ impl<'a> Delta<'a> {
         literal(self.refusal, "refusal")
     }
 
-    /// The only thing in this delta, when that is one piece of content or reasoning.
-    pub(super) fn only_text(&self) -> Option<(Channel, &'a str)> {
+    fn only_text(&self) -> Option<(Channel, &'a str)> {
         if self.tool_calls.is_some() || self.function_call.is_some() || self.refusal.is_some() {
             return None;
         }
@@ -320,7 +335,7 @@ fn text(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Reads an error object leniently: every field may be missing or of another type.
-fn upstream_error(raw: &str) -> UpstreamError {
+pub(super) fn upstream_error(raw: &str) -> UpstreamError {
     let value: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
     let message = value.get("message").or(Some(&value)).and_then(serde_json::Value::as_str).unwrap_or_default();
     let code = value.get("code");

@@ -3,18 +3,20 @@
 use std::borrow::Cow;
 
 use super::json::{Cursor, decode};
-use super::{Envelope, Format, Invalid, MAX_FIELDS, MAX_MODEL_BYTES, Member, ModelRef};
-use super::{messages, provider, tools};
+use super::{Envelope, Format, Invalid, MAX_FIELDS, MAX_MODEL_BYTES, Member, ModelRef, Subject, TextInput, Work};
+use super::{messages, provider, texts, tools};
 
 /// How many fallback models one request may name: each is one more round of placing.
 const MAX_FALLBACK_MODELS: usize = 16;
 /// How many stop sequences one request may give.
 const MAX_STOP: usize = 4;
+/// What a completion is bound to when nothing is said.
+const COMPLETION_TOKENS: u32 = 16;
 /// How many pairs `metadata` may hold, and how long (in characters) a key and a value may be.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// Optional engine parameters by field and the name offers declare them under.
-const PARAMETERS: [(&str, &str); 24] = [
+const PARAMETERS: [(&str, &str); 25] = [
     ("temperature", "temperature"),
     ("top_p", "top_p"),
     ("top_k", "top_k"),
@@ -39,11 +41,17 @@ const PARAMETERS: [(&str, &str); 24] = [
     ("reasoning_effort", "reasoning"),
     ("verbosity", "verbosity"),
     ("chat_template_kwargs", "chat_template_kwargs"),
+    ("dimensions", "dimensions"),
 ];
+
+/// Fields that say who serves rather than what.
+const ROUTING: [&str; 7] =
+    ["model", "models", "provider", "metadata", "user", "safety_identifier", "service_tier"];
 
 /// Collects an [`Envelope`] while the body is read.
 #[derive(Default)]
 pub(super) struct Reader<'a> {
+    work: Work,
     members: Vec<Member<'a>>,
     model: Option<ModelRef<'a>>,
     models: Vec<ModelRef<'a>>,
@@ -58,6 +66,10 @@ pub(super) struct Reader<'a> {
     logprobs: bool,
     top_logprobs: bool,
     messages: Option<(&'a str, messages::Messages)>,
+    texts: Option<Vec<TextInput<'a>>>,
+    echo: bool,
+    best_of: Option<u32>,
+    base64: bool,
     tools: Option<&'a str>,
     functions: Option<&'a str>,
     tool_choice: bool,
@@ -69,6 +81,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Nothing read yet.
+    pub(super) fn new(work: Work) -> Self {
+        Self { work, ..Self::default() }
+    }
+
     /// Reads one top-level field.
     pub(super) fn member(&mut self, cursor: &mut Cursor<'a>, key: Cow<'a, str>) -> Result<(), Invalid> {
         if self.members.iter().any(|member| member.key == key) {
@@ -78,7 +95,7 @@ impl<'a> Reader<'a> {
             return Err(Invalid::new(None, format!("more than {MAX_FIELDS} fields")));
         }
         cursor.peek();
-        let raw = if key == "messages" {
+        let raw = if key == "messages" && self.work == Work::Chat {
             let (raw, read) = messages::read(cursor)?;
             self.messages = Some((raw, read));
             raw
@@ -97,7 +114,31 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Fields that only one kind of work has, or that mean something else in it; `false` for all others.
+    fn of_work(&mut self, key: &str, raw: &'a str) -> Result<bool, Invalid> {
+        match (self.work, key) {
+            (Work::Completion, "prompt") | (Work::Embedding, "input") => self.texts = Some(texts::read(key, raw)?),
+            (Work::Completion, "logprobs") => drop(integer(key, raw, 0, 5)?),
+            (Work::Completion, "echo") => self.echo = boolean(key, raw)?,
+            (Work::Completion, "best_of") => self.best_of = Some(integer(key, raw, 1, 128)? as u32),
+            (Work::Completion, "suffix") if raw != "\"\"" => {
+                return Err(Invalid::at(key, "text that is followed by a suffix is not served").unsupported());
+            }
+            (Work::Embedding, "dimensions") => drop(count(key, raw)?),
+            (Work::Embedding, "encoding_format") => {
+                self.base64 = one_of(key, raw, &["float", "base64"])? == "base64";
+            }
+            // An embedding is neither streamed nor bounded: such fields are somebody else's.
+            (Work::Embedding, key) => return Ok(!ROUTING.contains(&key)),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn known(&mut self, key: &str, raw: &'a str) -> Result<(), Invalid> {
+        if self.of_work(key, raw)? {
+            return Ok(());
+        }
         match key {
             "model" => self.model = Some(model(key, raw)?),
             "models" => {
@@ -180,7 +221,31 @@ impl<'a> Reader<'a> {
     /// Checks what concerns several fields at once and hands over the result.
     pub(super) fn finish(self) -> Result<Envelope<'a>, Invalid> {
         let model = self.model.ok_or_else(|| Invalid::at("model", "`model` is required"))?;
-        let (messages, read) = self.messages.ok_or_else(|| Invalid::at("messages", "`messages` is required"))?;
+        let (subject, read) = match (self.work, self.messages, self.texts) {
+            (Work::Chat, Some((messages, read)), _) => (Subject::Messages(messages), read),
+            (Work::Completion | Work::Embedding, _, Some(texts)) => {
+                (Subject::Texts(texts), messages::Messages::default())
+            }
+            (work, ..) => {
+                let field = match work {
+                    Work::Chat => "messages",
+                    Work::Completion => "prompt",
+                    Work::Embedding => "input",
+                };
+                return Err(Invalid::at(field, format!("`{field}` is required")));
+            }
+        };
+        let n = self.n.unwrap_or(1);
+        if self.best_of.is_some_and(|best_of| best_of != n) {
+            return Err(Invalid::at("best_of", "choosing among more answers than `n` is not served").unsupported());
+        }
+        if let Subject::Texts(texts) = &subject
+            && self.work == Work::Completion
+        {
+            texts::check_prompts(texts, n, self.echo)?;
+        }
+        let max_tokens = self.max_completion_tokens.or(self.max_tokens);
+        let by_default = (self.work == Work::Completion).then_some(COMPLETION_TOKENS);
         if self.has_stream_options && !self.stream {
             return Err(Invalid::at("stream_options", "`stream_options` is only allowed when `stream` is true"));
         }
@@ -192,6 +257,7 @@ impl<'a> Reader<'a> {
         }
         let tools = self.tools.or(self.functions);
         Ok(Envelope {
+            work: self.work,
             members: self.members,
             developer_roles: read.developer_roles,
             model: model.id,
@@ -199,8 +265,10 @@ impl<'a> Reader<'a> {
             models: self.models,
             stream: self.stream,
             include_usage: self.include_usage,
-            max_tokens: self.max_completion_tokens.or(self.max_tokens),
-            n: self.n.unwrap_or(1),
+            max_tokens: max_tokens.or(by_default),
+            n,
+            echo: self.echo,
+            base64: self.base64,
             seed: self.seed,
             has_tools: tools.is_some(),
             format: self.format,
@@ -208,8 +276,7 @@ impl<'a> Reader<'a> {
             inputs: read.inputs,
             parameters: self.parameters,
             provider: self.provider,
-            messages,
-            message_count: read.count,
+            subject,
             tools,
             template_kwargs: self.template_kwargs,
             prompt_cache_key: self.prompt_cache_key,

@@ -19,8 +19,8 @@ fn a_small_request_has_the_documented_defaults() {
     assert_eq!((envelope.model.as_ref(), envelope.suffix), ("org/name", None));
     assert_eq!((envelope.stream, envelope.include_usage, envelope.n), (false, false, 1));
     assert_eq!((envelope.max_tokens, envelope.seed, envelope.has_tools), (None, None, false));
-    assert_eq!(envelope.messages, r#"[{"role":"user","content":"hi"}]"#);
-    assert_eq!(envelope.message_count, 1);
+    let Subject::Messages(messages) = envelope.subject else { panic!("a chat has messages") };
+    assert_eq!((messages, envelope.choices()), (r#"[{"role":"user","content":"hi"}]"#, 1));
     assert_eq!(envelope.provider, ProviderPrefs::default());
     assert!(envelope.parameters.is_empty() && envelope.models.is_empty());
 }
@@ -198,7 +198,6 @@ fn messages_are_checked_one_by_one() {
         {"role":"user","content":[{"type":"image_url","image_url":{"url":"u"}},{"type":"input_audio","input_audio":{"data":"d","format":"wav"}},{"type":"file","file":{}}]}]}"#;
     let envelope = Envelope::parse(fine.as_bytes()).unwrap();
     assert_eq!(envelope.inputs, Inputs { image: true, audio: true, file: true });
-    assert_eq!(envelope.message_count, 4);
 }
 
 #[test]
@@ -267,21 +266,20 @@ fn a_provider_gets_the_clients_own_bytes() {
     assert!(envelope.include_usage && envelope.has_developer_role());
     let text = |edits| String::from_utf8(envelope.upstream_body(edits)).unwrap();
     let plain = text(UpstreamEdits { model: "up\"stream", ..UpstreamEdits::default() });
-    let messages = envelope.messages;
+    let Subject::Messages(messages) = envelope.subject else { panic!("a chat has messages") };
     let end = "\"stream\":true,\"stream_options\":{\"include_usage\":true}}";
     assert_eq!(
         plain,
         format!(
-            "{{\"model\":\"up\\\"stream\",\"messages\":{messages},\"temperature\":0.70,\"max_completion_tokens\":9,\"top_k\":1,\
-             \"oddly\":1.0e5,\"n\":2,{end}"
+            "{{\"model\":\"up\\\"stream\",\"messages\":{messages},\"temperature\":0.70,\"n\":2,\"max_tokens\":9,{end}"
         )
     );
+    let declared = ["oddly", "models", "max_completion_tokens"].map(str::to_owned);
     let edited = text(UpstreamEdits {
         model: "m",
-        max_tokens: Some(5),
         seed: Some(6),
         developer_role_to_system: true,
-        omit: &["top_k"],
+        declared: &declared,
         plain: false,
     });
     let whole = text(UpstreamEdits { model: "m", plain: true, ..UpstreamEdits::default() });
@@ -290,7 +288,7 @@ fn a_provider_gets_the_clients_own_bytes() {
         edited,
         format!(
             "{{\"model\":\"m\",\"messages\":[ {{\"role\" : \"system\",\"content\":\"d\\u0065\"}},{{\"role\":\"user\",\"content\":\"\\\"developer\\\"\"}},\
-             {{\"content\":\"x\",\"role\":\"system\"}} ],\"temperature\":0.70,\"oddly\":1.0e5,\"n\":2,\"max_tokens\":5,\"seed\":6,{end}"
+             {{\"content\":\"x\",\"role\":\"system\"}} ],\"temperature\":0.70,\"oddly\":1.0e5,\"n\":2,\"max_tokens\":9,\"seed\":6,{end}"
         )
     );
     for body in [&plain, &edited, &whole] {
@@ -299,9 +297,82 @@ fn a_provider_gets_the_clients_own_bytes() {
 }
 
 #[test]
-fn a_usage_field_that_is_not_ours_is_passed_on() {
-    let body = with(r#""usage":{"include":false,"detail":1}"#);
+fn an_engines_own_way_round_a_limit_never_reaches_it() {
+    let body = with(r#""max_tokens":1,"max_completion_tokens":2,"n_predict":4000,"id_slot":3,"usage":{"detail":1}"#);
     let envelope = Envelope::parse(body.as_bytes()).unwrap();
+    assert_eq!(envelope.max_tokens, Some(2));
     let sent = String::from_utf8(envelope.upstream_body(UpstreamEdits::default())).unwrap();
-    assert!(sent.contains(r#""usage":{"include":false,"detail":1}"#), "{sent}");
+    assert!(sent.contains(r#""max_tokens":2,"#), "{sent}");
+    for unsent in ["n_predict", "id_slot", "max_completion_tokens", "usage\":{\"detail"] {
+        assert!(!sent.contains(unsent), "{sent}");
+    }
+}
+
+fn texts(work: Work, field: &str, value: &str) -> Result<usize, Invalid> {
+    let body = format!(r#"{{"model":"m","{field}":{value}}}"#);
+    Envelope::parse_for(work, body.as_bytes()).map(|envelope| match envelope.subject {
+        Subject::Texts(texts) => texts.len(),
+        Subject::Messages(_) => 0,
+    })
+}
+
+#[test]
+fn prompts_and_inputs_come_in_four_forms() {
+    for (work, field) in [(Work::Completion, "prompt"), (Work::Embedding, "input")] {
+        let forms = [("\"a\"", 1), ("[\"a\", \"b\"]", 2), ("[ 1,2,3]", 1), ("[[1],[2,3],\"c\"]", 3)];
+        for (value, count) in forms {
+            assert_eq!(texts(work, field, value), Ok(count), "{value}");
+        }
+        for (value, param) in [
+            ("\"\"", field.to_owned()),
+            ("[]", field.to_owned()),
+            ("[\"\"]", format!("{field}[0]")),
+            ("[[]]", format!("{field}[0]")),
+            ("[1,\"a\"]", format!("{field}[1]")),
+            ("[-1]", format!("{field}[0]")),
+            ("[1.5]", format!("{field}[0]")),
+            ("{}", field.to_owned()),
+            ("true", field.to_owned()),
+        ] {
+            assert_eq!(texts(work, field, value).unwrap_err().param, Some(param), "{value}");
+        }
+        let other = Envelope::parse_for(work, br#"{"model":"m"}"#).unwrap_err();
+        assert_eq!(other.param.as_deref(), Some(field));
+    }
+}
+
+#[test]
+fn a_completion_is_bounded_and_says_what_it_does_not_serve() {
+    let parse = |more: &str| {
+        let body = format!(r#"{{"model":"m","prompt":["a","b"],{more}"n":2}}"#);
+        Envelope::parse_for(Work::Completion, body.as_bytes()).map(|envelope| (envelope.max_tokens, envelope.choices()))
+    };
+    assert_eq!(parse(""), Ok((Some(16), 4)));
+    assert_eq!(parse(r#""max_tokens":7,"logprobs":5,"echo":true,"best_of":2,"suffix":"","#), Ok((Some(7), 4)));
+    for (more, param, code) in [
+        (r#""suffix":"x","#, "suffix", Some("unsupported_parameter")),
+        (r#""best_of":3,"#, "best_of", Some("unsupported_parameter")),
+        (r#""logprobs":true,"#, "logprobs", None),
+        (r#""logprobs":6,"#, "logprobs", None),
+        (r#""echo":1,"#, "echo", None),
+    ] {
+        let refused = parse(more).unwrap_err();
+        assert_eq!((refused.param.as_deref(), refused.code), (Some(param), code), "{more}");
+    }
+    let many = format!(r#"{{"model":"m","prompt":[{}"a"]}}"#, "\"a\",".repeat(128));
+    let refused = Envelope::parse_for(Work::Completion, many.as_bytes()).unwrap_err();
+    assert_eq!(refused.param.as_deref(), Some("prompt"));
+}
+
+#[test]
+fn vectors_have_a_form_and_perhaps_dimensions() {
+    let parse = |more: &str| {
+        let body = format!(r#"{{"model":"m","input":"a"{more}}}"#);
+        Envelope::parse_for(Work::Embedding, body.as_bytes()).map(|envelope| envelope.base64)
+    };
+    assert_eq!(parse(""), Ok(false));
+    assert_eq!(parse(r#","encoding_format":"base64","dimensions":8,"stream":"no matter""#), Ok(true));
+    for (more, param) in [(r#","encoding_format":"hex""#, "encoding_format"), (r#","dimensions":0"#, "dimensions")] {
+        assert_eq!(parse(more).unwrap_err().param.as_deref(), Some(param));
+    }
 }

@@ -33,11 +33,14 @@ impl Kind {
         }
     }
 
-    /// The family a refusal to place belongs to.
+    /// The family of a status.
     pub(super) fn of(status: StatusCode) -> Self {
         match status {
             StatusCode::TOO_MANY_REQUESTS => Self::RateLimit,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            StatusCode::PAYMENT_REQUIRED => Self::InsufficientQuota,
+            StatusCode::FORBIDDEN => Self::Permission,
+            status if status.is_server_error() => Self::Server,
             _ => Self::InvalidRequest,
         }
     }

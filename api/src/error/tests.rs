@@ -50,11 +50,10 @@ fn a_wait_is_whole_seconds_between_one_and_sixty() {
 }
 
 #[test]
-fn in_band_the_status_travels_in_the_metadata() {
-    let object = ApiError::provider_disconnected().in_band();
-    assert_eq!(object["metadata"]["http_status"], 502);
-    assert_eq!(object["code"], "provider_disconnected");
-    assert_eq!(object["type"], "server_error");
+fn in_band_a_failure_has_the_type_of_its_status() {
+    let kinds = [400, 402, 403, 429, 500, 502, 503, 504].map(kind_name);
+    assert_eq!(kinds[..4], ["invalid_request_error", "insufficient_quota", "permission_error", "rate_limit_error"]);
+    assert_eq!(kinds[4..], ["server_error", "server_error", "service_unavailable_error", "server_error"]);
 }
 
 #[test]

@@ -13,28 +13,19 @@ use scheduler::{Event, Machine, Step};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::Ticker;
-use crate::dialect::{Assembler, ChunkRewriter, EventScanner, FinishReason, Kind, UpstreamUsage};
+use crate::dialect::{EventScanner, Kind, UpstreamUsage, Voice};
 use crate::generation::Generation;
-use crate::tokenizer::Counter;
 use crate::upstream::Answer;
+
+use super::sink::Sink;
 
 /// The content type of a plain answer.
 const JSON: &[u8] = b"application/json";
-/// The largest plain answer taken: 128 choices of some thousand tokens each with log probabilities.
-const MAX_WHOLE_BYTES: usize = 32 * 1024 * 1024;
-
-/// Where events go: into a stream of chunks, or into one answer.
-pub enum Sink {
-    /// Rewritten chunks, waiting to be released.
-    Stream {
-        /// Knows what was already said.
-        rewriter: ChunkRewriter,
-        /// What the client gets next.
-        out: BytesMut,
-    },
-    /// Collected until the end.
-    Whole(Assembler),
-}
+/// The largest plain answer taken: 128 choices of some thousand tokens each with log probabilities, or 2,048
+/// long vectors as text.
+const MAX_WHOLE_BYTES: usize = 128 * 1024 * 1024;
+/// The most text kept of one answer, as JSON: far above the longest output of any model, for 128 choices.
+const MAX_TEXT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How far an attempt has come.
 pub enum Progress {
@@ -64,43 +55,6 @@ pub struct Live {
     done: bool,
     /// An answer that was whole before it had begun, kept until it is asked for.
     early: Option<(Bytes, Step)>,
-}
-
-impl Sink {
-    fn push(&mut self, event: &[u8], counter: &mut Counter) -> Result<Kind, crate::dialect::Error> {
-        match self {
-            Self::Stream { rewriter, out } => rewriter.rewrite(event, out, counter),
-            Self::Whole(assembler) => assembler.push(event, counter),
-        }
-    }
-
-    fn usage(&self) -> Option<UpstreamUsage> {
-        match self {
-            Self::Stream { rewriter, .. } => rewriter.usage(),
-            Self::Whole(assembler) => assembler.usage(),
-        }
-    }
-
-    fn finish(&self) -> Option<FinishReason> {
-        match self {
-            Self::Stream { rewriter, .. } => rewriter.finish(0),
-            Self::Whole(assembler) => assembler.finish_reason(0),
-        }
-    }
-
-    fn is_complete(&self, choices: u32) -> bool {
-        match self {
-            Self::Stream { rewriter, .. } => rewriter.is_complete(choices),
-            Self::Whole(assembler) => assembler.is_complete(choices),
-        }
-    }
-
-    fn released(&mut self) -> Option<Bytes> {
-        match self {
-            Self::Stream { out, .. } if !out.is_empty() => Some(out.split().freeze()),
-            Self::Stream { .. } | Self::Whole(_) => None,
-        }
-    }
 }
 
 impl Live {
@@ -141,6 +95,12 @@ impl Live {
     #[must_use]
     pub fn into_sink(self) -> Sink {
         self.sink
+    }
+
+    /// Lets go of the attempt and keeps who tells of it.
+    #[must_use]
+    pub fn into_voice(self, generation: &Generation) -> Box<dyn Voice + Send> {
+        self.sink.into_voice().unwrap_or_else(|| generation.voice())
     }
 
     /// The machine, for whoever goes on without this attempt.
@@ -203,7 +163,8 @@ impl Live {
 
     fn take(&mut self, event: &[u8], generation: &mut Generation) -> Option<Progress> {
         let kind = match self.sink.push(event, generation.counter()) {
-            Ok(kind) => kind,
+            Ok(kind) if generation.counter().bounds().1 <= MAX_TEXT_BYTES => kind,
+            Ok(_) => return Some(self.broken(NodeFault::Malformed)),
             Err(error) => return Some(self.malformed(&error)),
         };
         if kind == Kind::Done {
@@ -216,13 +177,24 @@ impl Live {
             return Some(self.cut(generation));
         }
         let now = self.ticker.now();
-        self.machine.on(Event::Content { tokens: 1 }, now);
+        let step = self.machine.on(Event::Content { tokens: 1 }, now);
         if self.begun {
             return None;
         }
-        self.begun = true;
+        self.begin(generation, &step);
         generation.content_arrived(now);
         Some(Progress::Begun)
+    }
+
+    /// Another offer's refusal turns out to be its own fault, and the next deadline is the gap's.
+    fn begin(&mut self, generation: &Generation, step: &Step) {
+        self.begun = true;
+        if let Some(offer) = step.blamed {
+            generation.app().scheduler.blame(offer, self.ticker.now());
+        }
+        if let Some(deadline) = self.machine.deadline() {
+            self.timer.as_mut().reset(self.ticker.instant(deadline));
+        }
     }
 
     /// Puts a piece where it belongs; `false` when a plain answer grows past every answer's size.
@@ -252,14 +224,12 @@ impl Live {
 
     /// The money ends here, and with it the answer: every open choice is as long as it can be paid for.
     fn cut(&mut self, generation: &mut Generation) -> Progress {
-        for choice in 0..self.choices {
-            let end = format!(r#"{{"choices":[{{"index":{choice},"delta":{{}},"finish_reason":"length"}}]}}"#);
-            if let Err(error) = self.sink.push(end.as_bytes(), generation.counter()) {
-                return self.malformed(&error);
-            }
+        if let Err(error) = self.sink.cut(self.choices, generation.counter()) {
+            return self.malformed(&error);
         }
         if !self.begun {
-            self.machine.on(Event::Content { tokens: 1 }, self.ticker.now());
+            let step = self.machine.on(Event::Content { tokens: 1 }, self.ticker.now());
+            self.begin(generation, &step);
         }
         self.end(generation)
     }
@@ -268,7 +238,8 @@ impl Live {
         let finished = self.sink.is_complete(self.choices);
         if finished && !self.begun {
             // A finish reason without a word is an answer too, an empty one; only silence is none.
-            self.machine.on(Event::Content { tokens: 0 }, self.ticker.now());
+            let step = self.machine.on(Event::Content { tokens: 0 }, self.ticker.now());
+            self.begin(generation, &step);
         }
         let step = self.machine.on(Event::End { finished }, self.ticker.now());
         if !finished {
@@ -280,7 +251,7 @@ impl Live {
 
     fn malformed(&mut self, error: &crate::dialect::Error) -> Progress {
         // The provider's own words are for us; the client gets ours.
-        tracing::debug!(%error, "an upstream stream can't be read on");
+        tracing::debug!(reason = error.name(), "an upstream stream can't be read on");
         let fault = match error {
             crate::dialect::Error::Upstream(_) => NodeFault::InBand,
             crate::dialect::Error::EventTooLarge | crate::dialect::Error::Malformed(_) => NodeFault::Malformed,

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 
-use super::live::{Live, Progress, Sink};
+use super::live::{Live, Progress};
 use crate::dialect::Tail;
 use crate::error::ApiError;
 use crate::generation::{Failure, Generation};
@@ -26,14 +26,11 @@ pub async fn assemble(mut generation: Box<Generation>, mut live: Live) -> Result
         }
     };
     let usage = live.usage();
-    let Sink::Whole(assembler) = live.into_sink() else {
-        return Err(ApiError::internal(&std::io::Error::other("a plain answer was streamed")));
-    };
-    let (head, provider) = (generation.head().clone(), generation.provider_name());
+    let (sink, provider) = (live.into_sink(), generation.provider_name());
     let settled = generation.complete(usage, observed);
     let usage = settled.as_ref().map(|settled| settled.usage);
     let tail = Tail { provider: provider.as_deref(), service_tier: "default", usage: usage.as_ref() };
-    let body = assembler.finish(&head, tail);
+    let body = sink.whole(tail);
     if let Some(settled) = settled {
         settled.ack.await;
     }

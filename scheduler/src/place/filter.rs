@@ -140,8 +140,8 @@ fn prices(pool: &ModelPool, ask: &Ask, set: &mut Bitset) {
     if ask.free_only {
         set.intersect(&pool.free);
     }
-    if let Some(ceiling) = ask.ceiling {
-        let fits = |index: usize| super::worst_case(&pool.offers[index], ask).is_some_and(|worst| worst <= ceiling);
+    if let Some(held) = ask.held {
+        let fits = |index: usize| super::worst_case(&pool.offers[index], ask).is_some_and(|worst| worst <= held.amount);
         set.retain(fits);
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use protocol::offer::{Quantization, TrustLevel};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use scheduler::ask::{Modalities, ProviderRef};
+use scheduler::ask::{Held, Modalities, ProviderRef};
 use scheduler::place::{Decision, filter, place};
 use scheduler::provider::Listing;
 use scheduler::{Ask, Constraint};
@@ -114,7 +114,12 @@ fn asks() -> impl Strategy<Value = Ask> {
             (ask.provider.max_price.prompt, ask.provider.max_price.completion) =
                 (money.0.map(price), money.1.map(price));
             ask.free_only = money.2;
-            ask.ceiling = ceiling.and_then(protocol::NanoUsd::new);
+            // Held for more than is expected, as for an answer without a limit.
+            ask.held = ceiling.and_then(protocol::NanoUsd::new).map(|amount| Held {
+                prompt_tokens: prompt.saturating_mul(4),
+                output_tokens: 4_096,
+                amount,
+            });
             ask
         },
     )
@@ -137,7 +142,7 @@ fn naive(ask: &Ask, listing: &Listing) -> Option<Constraint> {
     required.extend(ask.needs.schema.then_some("structured_outputs"));
     required.extend(prefs.require_parameters.then_some("top_k"));
     let prices = listing.offer.price.unwrap().prices;
-    let worst = prices.ceiling(ask.prompt_tokens, ask.max_output.unwrap_or(ask.expected_output)).unwrap();
+    let worst = |held: Held| prices.ceiling(held.prompt_tokens, held.output_tokens).unwrap();
     let total = ask.prompt_tokens + ask.max_output.unwrap_or(1);
     let image = ask.needs.input.covers(Modalities::IMAGE);
     let checks = [
@@ -170,7 +175,7 @@ fn naive(ask: &Ask, listing: &Listing) -> Option<Constraint> {
             prefs.max_price.prompt.is_none_or(|most| prices.prompt <= most)
                 && prefs.max_price.completion.is_none_or(|most| prices.completion <= most)
                 && (!ask.free_only || (prices.prompt.pico() == 0 && prices.completion.pico() == 0))
-                && ask.ceiling.is_none_or(|most| worst <= most),
+                && ask.held.is_none_or(|held| worst(held) <= held.amount),
         ),
     ];
     checks.into_iter().find(|(_, passes)| !passes).map(|(constraint, _)| constraint)

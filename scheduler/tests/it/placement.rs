@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use protocol::OfferId;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use scheduler::ask::{Preferred, ProviderRef};
+use scheduler::ask::{Held, Preferred, ProviderRef};
 use scheduler::place::cost::{Cost, Predicted, Worth};
 use scheduler::{Ask, Decision, Placed, Scheduler, Sort};
 
@@ -197,7 +197,7 @@ fn quotes_span_the_offers_that_may_serve() {
     let mut ask = Ask { prompt_tokens: 900, max_output: Some(100), ..world::ask() };
     let quote = scheduler.quote(&ask).unwrap();
     assert_eq!((quote.least.nano(), quote.median.nano(), quote.most.nano()), (1_000_000, 3_000_000, 5_000_000));
-    ask.ceiling = Some(quote.median);
+    ask.held = Some(Held { prompt_tokens: 900, output_tokens: 100, amount: quote.median });
     assert!(placed(&scheduler, &ask, 1).iter().all(|placed| protocol::Id::uuid(placed.offer.id()).as_u128() <= 3));
     ask.provider.zdr = true;
     assert_eq!(scheduler.quote(&ask), None);

@@ -1,0 +1,260 @@
+//! The way of every request that a model answers: read, count, place, set money aside, dispatch, relay.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Version, header};
+use scheduler::{Ask, Decision, Placed};
+
+use crate::dialect::{CompletionsEcho, Dialect};
+use crate::dispatch::{self, Plan};
+use crate::envelope::{Envelope, ModelRef, Partition, Subject, TextInput, Work};
+use crate::error::ApiError;
+use crate::extract::{Caller, read_body};
+use crate::generation::{self, Generation, Order, PromptCount};
+use crate::relay::{self, Dispatching, Keepalive, Live, Relay, Watched};
+use crate::request::RequestContext;
+use crate::state::AppState;
+use crate::{hold, prompt};
+
+/// One request, in the words engines understand.
+pub struct Asked {
+    /// What is asked for.
+    pub work: Work,
+    /// The body.
+    pub body: Bytes,
+    /// How the client is answered; `None` in the dialect of the work itself.
+    pub dialect: Option<Dialect>,
+}
+
+/// Reads a client's body, within the bounds of size and time.
+///
+/// # Errors
+/// 413, 415, or 400 when it breaks off or does not come.
+pub async fn read(app: &AppState, request: Request) -> Result<(Connection, Bytes), ApiError> {
+    let (parts, body) = request.into_parts();
+    let patience = Duration::from_millis(app.config.server.body_timeout_ms);
+    let body = tokio::time::timeout(patience, read_body(&parts.headers, body, app.config.gateway.max_body_bytes));
+    let body = body.await.map_err(|_| ApiError::invalid(None, "the request body did not arrive in time"))??;
+    Ok((Connection { shared: parts.version == Version::HTTP_2 }, body))
+}
+
+/// How the client is connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    /// On a connection of its own a client that stops reading stalls the socket, which is watched; on a shared
+    /// one only its stream.
+    shared: bool,
+}
+
+/// Answers a request, streamed or whole.
+///
+/// # Errors
+/// [`ApiError`] before anything was sent; later failures are told in band.
+pub async fn answer(
+    app: &AppState,
+    context: &RequestContext,
+    caller: &Caller,
+    connection: Connection,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let (generation, plan) = Box::pin(prepare(app, context, caller, asked)).await?;
+    let order = generation.order();
+    let (streamed, gateway) = (order.streamed, &app.config.gateway);
+    let keepalive =
+        Keepalive { frame: order.dialect.keepalive(), after: Duration::from_millis(gateway.keepalive_ms) };
+    let commit_after = Duration::from_millis(gateway.commit_after_ms);
+    let mut dispatching: Dispatching = Box::pin(dispatch::dispatch(generation, plan));
+    let stall = connection.shared.then(|| Duration::from_millis(app.config.server.client_stall_timeout_ms));
+    let dispatched = if streamed {
+        match tokio::time::timeout(commit_after, &mut dispatching).await {
+            Ok(dispatched) => dispatched,
+            // Patience of clients and middleboxes ends about here: the status goes out, failover stays silent.
+            Err(_) => return Ok(stream(Relay::waiting(dispatching, keepalive), stall)),
+        }
+    } else {
+        dispatching.await
+    };
+    let (generation, live) = match dispatched {
+        (generation, Ok(live)) => (generation, live),
+        (generation, Err(error)) => {
+            generation.fail(error.code().unwrap_or("provider_error"), None);
+            return Err(error);
+        }
+    };
+    if streamed { Ok(stream(Relay::live(generation, live, keepalive), stall)) } else { whole(generation, live).await }
+}
+
+/// Everything up to the first byte that leaves for a node: read, count, place, and set the money aside.
+async fn prepare(
+    app: &AppState,
+    context: &RequestContext,
+    caller: &Caller,
+    asked: Asked,
+) -> Result<(Box<Generation>, Plan), ApiError> {
+    let now = app.env.now();
+    let Asked { work, body, dialect } = asked;
+    let envelope = Envelope::parse_for(work, &body)?;
+    let Chosen { mut ask, prompt, offers, fallbacks } = choose(app, context, caller, &envelope, &body).await?;
+    let (worst, hold) = set_aside(app, context, caller, &ask, prompt, offers).await?;
+    let order = Order {
+        request: context.id,
+        model: std::sync::Arc::clone(&ask.model),
+        prompt_tokens: prompt.tokens,
+        prompt_verified: prompt.verified,
+        prompt_least: prompt.least,
+        held_output: worst.output_tokens,
+        open_ended: ask.max_output.is_none(),
+        choices: envelope.choices(),
+        streamed: envelope.stream,
+        work,
+        base64: envelope.base64,
+        dialect: dialect.unwrap_or_else(|| own_dialect(&envelope)),
+        created_at: now,
+    };
+    let first_body = worst.offers.first().map(|placed| {
+        let seed = app.seeds.seed(context.id, 0);
+        (placed.offer.id(), dispatch::upstream_body(&envelope, placed, Some(seed)))
+    });
+    drop(envelope);
+    let generation = Box::new(Generation::new(app.clone(), order, hold));
+    ask.held = generation.held();
+    Ok((generation, Plan { ask, offers: worst.offers, fallbacks, body, first_body }))
+}
+
+/// The model that serves, and where.
+struct Chosen {
+    ask: Ask,
+    prompt: PromptCount,
+    offers: Vec<Placed>,
+    /// Models left, the next one last.
+    fallbacks: Vec<ModelRef<'static>>,
+}
+
+/// The first of the model and its fallbacks that has offers; else the first one's refusal.
+async fn choose(
+    app: &AppState,
+    context: &RequestContext,
+    caller: &Caller,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+) -> Result<Chosen, ApiError> {
+    let first = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
+    let mut models: Vec<ModelRef<'_>> = std::iter::once(first).chain(envelope.models.iter().cloned()).collect();
+    if envelope.provider.sort.is_some_and(|sort| sort.partition == Partition::None) && models.len() > 1 {
+        models = by_their_best(app, context, caller, envelope, body, models);
+    }
+    let mut refusal = None;
+    for at in 0..models.len() {
+        let (ask, prompt) = prompt::consider(app, envelope.work, body, &models[at], caller.organization).await?;
+        match app.scheduler.acquire(&ask, &mut generation::rng_of(context.id)).await {
+            Decision::Place { offers, .. } => {
+                let fallbacks = models[at + 1..].iter().rev().map(ModelRef::to_owned).collect();
+                return Ok(Chosen { ask, prompt, offers, fallbacks });
+            }
+            Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => {
+                refusal.get_or_insert(availability);
+            }
+        }
+    }
+    let mut refusal = refusal.ok_or_else(|| ApiError::model_not_found(&envelope.model))?;
+    refusal.fallback_models = models[1..].iter().map(|model| model.id.as_ref().into()).collect();
+    let error = ApiError::availability(refusal);
+    tracing::debug!(code = error.code(), model = %envelope.model, "no offer for a request");
+    Err(error)
+}
+
+/// Models in the order of their best offer's standing; those without an offer just now come last.
+fn by_their_best<'a>(
+    app: &AppState,
+    context: &RequestContext,
+    caller: &Caller,
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    models: Vec<ModelRef<'a>>,
+) -> Vec<ModelRef<'a>> {
+    let now = app.env.now();
+    let standing = |model: &ModelRef<'_>| {
+        let (ask, _) = prompt::of(app, envelope, body.len(), model, caller.organization).ok()?;
+        match app.scheduler.place(&ask, now, &mut generation::rng_of(context.id)) {
+            Decision::Place { offers, .. } => offers.first().map(|best| best.standing(ask.provider.sort)),
+            Decision::Wait { .. } | Decision::Refuse { .. } => None,
+        }
+    };
+    let mut rated: Vec<(f64, ModelRef<'a>)> =
+        models.into_iter().map(|model| (standing(&model).unwrap_or(f64::INFINITY), model)).collect();
+    rated.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    rated.into_iter().map(|(_, model)| model).collect()
+}
+
+/// Sets the worst case aside. Where the money does not reach for the dearest of the offers, it may for the best.
+async fn set_aside(
+    app: &AppState,
+    context: &RequestContext,
+    caller: &Caller,
+    ask: &Ask,
+    prompt: PromptCount,
+    offers: Vec<Placed>,
+) -> Result<(hold::Worst, billing::LeaseHold), ApiError> {
+    let request = |ceiling| billing::HoldRequest {
+        request: context.id,
+        organization: caller.organization,
+        project: caller.project,
+        key: caller.key,
+        ceiling,
+    };
+    let unpriced = || {
+        ApiError::overloaded(1_000)
+            .with_message("the prices of this model's offers are being reloaded; try again shortly")
+    };
+    let worst = hold::of(app, ask, prompt, offers).ok_or_else(unpriced)?;
+    let short = match app.billing.hold(request(worst.ceiling)).await {
+        Ok(held) => return Ok((worst, held)),
+        Err(error) if error.is_about_money() => error,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(least) = hold::of_first(app, ask, prompt, worst) else { return Err(short.into()) };
+    let held = app.billing.hold(request(least.ceiling)).await?;
+    Ok((least, held))
+}
+
+/// The dialect a request was written in.
+fn own_dialect(envelope: &Envelope<'_>) -> Dialect {
+    let include_usage = envelope.stream && envelope.include_usage;
+    match &envelope.subject {
+        Subject::Texts(texts) if envelope.work == Work::Completion => {
+            let literal = |text: &str| {
+                let quoted = serde_json::to_string(text).expect("text is always representable as JSON");
+                quoted[1..quoted.len() - 1].to_owned()
+            };
+            let prompts = texts.iter().map(|text| match text {
+                TextInput::Text(text) => literal(text),
+                TextInput::Tokens(_) => String::new(),
+            });
+            let prompts = if envelope.echo { prompts.collect() } else { Vec::new() };
+            Dialect::Completions(CompletionsEcho { prompts, n: envelope.n, include_usage })
+        }
+        Subject::Messages(_) | Subject::Texts(_) => Dialect::Chat { include_usage },
+    }
+}
+
+fn stream(relay: Relay, stall: Option<Duration>) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    let body = match stall {
+        Some(after) => Body::new(Watched::new(relay, after)),
+        None => Body::new(relay),
+    };
+    (HEADERS, body).into_response()
+}
+
+async fn whole(generation: Box<Generation>, live: Live) -> Result<Response, ApiError> {
+    let body = relay::assemble(generation, live).await?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}
