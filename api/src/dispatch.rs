@@ -22,9 +22,9 @@ use crate::dialect::{Reader, Vectors};
 use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work};
 use crate::error::ApiError;
 use crate::generation::Generation;
-use crate::{hold, prompt};
 use crate::relay::{Dispatched, Live, Progress, Sink};
 use crate::upstream::{Answer, NodeRequest, Route, SendError};
+use crate::{hold, prompt};
 
 /// How an offer declares that its engine notices when a plain call is abandoned.
 const PLAIN: &str = "plain";

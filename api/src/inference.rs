@@ -64,8 +64,7 @@ pub async fn answer(
     let (generation, plan) = Box::pin(prepare(app, context, caller, asked)).await?;
     let order = generation.order();
     let (streamed, gateway) = (order.streamed, &app.config.gateway);
-    let keepalive =
-        Keepalive { frame: order.dialect.keepalive(), after: Duration::from_millis(gateway.keepalive_ms) };
+    let keepalive = Keepalive { frame: order.dialect.keepalive(), after: Duration::from_millis(gateway.keepalive_ms) };
     let commit_after = Duration::from_millis(gateway.commit_after_ms);
     let mut dispatching: Dispatching = Box::pin(dispatch::dispatch(generation, plan));
     let stall = connection.shared.then(|| Duration::from_millis(app.config.server.client_stall_timeout_ms));

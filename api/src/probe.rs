@@ -5,9 +5,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use bytes::BytesMut;
 use http::{HeaderValue, Request, header};
 use http_body::Body as _;
 use http_body_util::Full;

@@ -92,9 +92,7 @@ impl Voice for ChatStream {
         let (mut before, mut after) = (BytesMut::new(), BytesMut::from("\""));
         self.begin(&mut before, choice);
         let (key, between): (&[u8], _) = match channel {
-            Channel::Reasoning => {
-                (b"\"reasoning\":\"", Some(Bytes::from_static(b"\",\"reasoning_content\":\"")))
-            }
+            Channel::Reasoning => (b"\"reasoning\":\"", Some(Bytes::from_static(b"\",\"reasoning_content\":\""))),
             Channel::Content => (b"\"content\":\"", None),
             Channel::Refusal | Channel::Tool => return None,
         };
@@ -225,7 +223,10 @@ impl Voice for ChatWhole {
         let size = |c: &Answer| c.content.len() + 2 * c.reasoning.len() + c.logprobs.content.len();
         let mut out = BytesMut::with_capacity(self.choices.iter().map(size).sum::<usize>() + 768);
         let Self { id, created, model, .. } = self;
-        put(&mut out, format_args!("{{\"id\":{id},\"object\":\"chat.completion\",\"created\":{created},\"model\":{model},"));
+        put(
+            &mut out,
+            format_args!("{{\"id\":{id},\"object\":\"chat.completion\",\"created\":{created},\"model\":{model},"),
+        );
         if let Some(provider) = tail.provider {
             put(&mut out, format_args!("\"provider\":{},", quoted(provider)));
         }

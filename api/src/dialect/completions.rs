@@ -71,7 +71,10 @@ impl Completions {
         let finish = finish.map_or_else(|| "null".to_owned(), quoted);
         put(
             out,
-            format_args!("{{\"text\":\"{text}\",\"index\":{index},\"logprobs\":{logprobs},\"finish_reason\":{finish}}}{}", self.close),
+            format_args!(
+                "{{\"text\":\"{text}\",\"index\":{index},\"logprobs\":{logprobs},\"finish_reason\":{finish}}}{}",
+                self.close
+            ),
         );
     }
 }
@@ -133,7 +136,9 @@ impl Voice for Completions {
             let finish = finish.map_or_else(|| "null".to_owned(), quoted);
             put(
                 &mut out,
-                format_args!("{comma}{{\"text\":\"{text}\",\"index\":{index},\"logprobs\":{logprobs},\"finish_reason\":{finish}}}"),
+                format_args!(
+                    "{comma}{{\"text\":\"{text}\",\"index\":{index},\"logprobs\":{logprobs},\"finish_reason\":{finish}}}"
+                ),
             );
         }
         out.extend_from_slice(b"]");

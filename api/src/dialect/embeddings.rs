@@ -95,10 +95,7 @@ impl Vectors {
         out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
         for (index, vector) in self.vectors.iter().flatten().enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            put(
-                &mut out,
-                format_args!("{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":{vector}}}"),
-            );
+            put(&mut out, format_args!("{comma}{{\"object\":\"embedding\",\"index\":{index},\"embedding\":{vector}}}"));
         }
         put(&mut out, format_args!("],\"model\":{}", self.model));
         if let Some(provider) = tail.provider {

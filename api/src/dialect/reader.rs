@@ -168,7 +168,13 @@ impl Reader {
         let delta = choice.delta.as_ref();
         let texts = [
             (Channel::Reasoning, delta.map_or(Ok(None), Delta::reasoning)?),
-            (Channel::Content, match delta { Some(delta) => delta.content()?, None => choice.text()? }),
+            (
+                Channel::Content,
+                match delta {
+                    Some(delta) => delta.content()?,
+                    None => choice.text()?,
+                },
+            ),
             (Channel::Refusal, delta.map_or(Ok(None), Delta::refusal)?),
         ];
         for (channel, text) in texts {

@@ -45,8 +45,7 @@ const PARAMETERS: [(&str, &str); 25] = [
 ];
 
 /// Fields that say who serves rather than what.
-const ROUTING: [&str; 7] =
-    ["model", "models", "provider", "metadata", "user", "safety_identifier", "service_tier"];
+const ROUTING: [&str; 7] = ["model", "models", "provider", "metadata", "user", "safety_identifier", "service_tier"];
 
 /// Collects an [`Envelope`] while the body is read.
 #[derive(Default)]

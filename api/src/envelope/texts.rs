@@ -67,7 +67,11 @@ fn tokens<'a>(path: &str, raw: &'a str) -> Result<TextInput<'a>, Invalid> {
     let mut count = 0;
     list(path, raw, MAX_TOKENS, |path, raw| {
         count += 1;
-        if is_number(raw) { integer(path, raw, 0, i64::from(u32::MAX)).map(drop) } else { Err(wrong_type(path, raw, "a token")) }
+        if is_number(raw) {
+            integer(path, raw, 0, i64::from(u32::MAX)).map(drop)
+        } else {
+            Err(wrong_type(path, raw, "a token"))
+        }
     })?;
     if count == 0 {
         return Err(Invalid::at(path, format!("`{path}` must not be empty")));

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 pub use books::Billed;
 pub use cable::Cable;
-pub use wire::{Frame, chat_body, content, finish, last_error};
+pub use wire::{Frame, Wire, chat_body, content, finish, last_error};
 
 use crate::support::{text, wallet};
 
@@ -153,6 +153,18 @@ impl Live {
     /// Starts a node of a provider made of `seed` that dials `broker`.
     pub async fn launch(&mut self, seed: u8, setup: &Setup, broker: SocketAddr) {
         let plan = self.plan(seed, setup, broker).await;
+        self.nodes.extend(fleet::launch(&plan, 1, &Env::system()));
+    }
+
+    /// The same with prices of its own: US dollars per million tokens in and out.
+    pub async fn launch_at(&mut self, seed: u8, setup: &Setup, prompt: &str, completion: &str) {
+        let price = |usd| Price::per_million(usd).unwrap();
+        self.launch_offer(seed, setup, node::config::OfferConfig::new(MODEL, price(prompt), price(completion))).await;
+    }
+
+    /// The same with an offer of its own.
+    pub async fn launch_offer(&mut self, seed: u8, setup: &Setup, offer: node::config::OfferConfig) {
+        let plan = fleet::Plan { offer, ..self.plan(seed, setup, self.address).await };
         self.nodes.extend(fleet::launch(&plan, 1, &Env::system()));
     }
 

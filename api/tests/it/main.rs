@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_input;
+mod bounds;
 mod failover;
 mod keys;
 mod leaving;
@@ -14,3 +15,4 @@ mod providers;
 mod stream;
 mod support;
 mod tunnel;
+mod works;

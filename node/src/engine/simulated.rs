@@ -20,8 +20,9 @@ use crate::body::{self, Body};
 mod answer;
 mod faults;
 mod stream;
+mod vectors;
 
-use answer::Plan;
+use answer::{Form, Plan};
 pub use faults::{Fault, Faults};
 use stream::Stream;
 
@@ -117,7 +118,7 @@ impl Simulated {
         self.0.peak.load(Ordering::Relaxed)
     }
 
-    /// Chat requests received so far.
+    /// Requests for work received so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.calls.load(Ordering::Relaxed)
@@ -138,7 +139,9 @@ impl Simulated {
             return Err(CallError { status: StatusCode::BAD_GATEWAY, message: "the engine does not answer".into() });
         }
         match (request.method(), request.uri().path()) {
-            (&Method::POST, "/v1/chat/completions") => self.chat(request).await,
+            (&Method::POST, "/v1/chat/completions") => self.generate(Form::Chat, request).await,
+            (&Method::POST, "/v1/completions") => self.generate(Form::Completion, request).await,
+            (&Method::POST, "/v1/embeddings") => self.embed(request).await,
             (&Method::GET, "/v1/models") => Ok(self.models()),
             (&Method::GET, "/health") => Ok(body::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))),
             _ => Ok(body::error(StatusCode::NOT_FOUND, "not_found_error", None, "File Not Found")),
@@ -153,15 +156,30 @@ impl Simulated {
         body::json(StatusCode::OK, &serde_json::json!({"object": "list", "data": [model]}))
     }
 
-    async fn chat(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    /// Vectors that depend on their text only, and mean nothing.
+    async fn embed(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
+        let _active = Active::new(&self.0);
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        let fault = self.0.faults.lock().draw();
+        let body = collect(request).await?;
+        match fault {
+            Some(Fault::Refuse { status }) => return Ok(refusal(status)),
+            Some(Fault::HangBeforeHeaders | Fault::HangAfterHeaders) => std::future::pending::<()>().await,
+            _ => {}
+        }
+        tokio::time::sleep(ms(self.0.latency.ttft_ms)).await;
+        Ok(match vectors::answer(&body, &self.0.model) {
+            Ok(answer) => body::json(StatusCode::OK, &answer),
+            Err(message) => body::error(StatusCode::BAD_REQUEST, "invalid_request_error", None, &message),
+        })
+    }
+
+    async fn generate(&self, form: Form, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let active = Active::new(&self.0);
         let arrived = Instant::now();
         let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
         let fault = self.0.faults.lock().draw();
-        let body = body::collect(request.into_body(), MAX_REQUEST_BYTES).await.map_err(|_| CallError {
-            status: StatusCode::BAD_REQUEST,
-            message: "the request broke off or is too large".into(),
-        })?;
+        let body = collect(request).await?;
         match fault {
             Some(Fault::Refuse { status }) => return Ok(refusal(status)),
             Some(Fault::HangBeforeHeaders) => std::future::pending::<()>().await,
@@ -171,7 +189,8 @@ impl Simulated {
             }
             _ => {}
         }
-        let plan = match Plan::read(&body, &self.0.model, &self.0.latency, number) {
+        let bounded = !matches!(fault, Some(Fault::IgnoreLimit | Fault::Lump { .. }));
+        let plan = match Plan::read(form, &body, &self.0.model, &self.0.latency, number, bounded) {
             Ok(plan) => plan,
             Err(message) => {
                 return Ok(body::error(StatusCode::BAD_REQUEST, "invalid_request_error", None, &message));
@@ -214,6 +233,13 @@ impl Engine for Simulated {
     fn upkeep(&self, shutdown: CancellationToken) -> BoxFuture<'_, ()> {
         Box::pin(async move { shutdown.cancelled().await })
     }
+}
+
+async fn collect(request: Request<Body>) -> Result<bytes::Bytes, CallError> {
+    body::collect(request.into_body(), MAX_REQUEST_BYTES).await.map_err(|_| CallError {
+        status: StatusCode::BAD_REQUEST,
+        message: "the request broke off or is too large".into(),
+    })
 }
 
 fn sse(stream: Stream) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! Reads a chat request and decides, once, everything its answer will be.
+//! Reads a chat or completion request and decides, once, everything its answer will be.
 
 use std::time::Duration;
 
@@ -34,9 +34,11 @@ const MAX_CHOICES: u32 = 128;
 
 /// The few fields of a request that matter here.
 #[derive(Deserialize)]
-struct Chat<'a> {
-    #[serde(borrow)]
-    messages: Vec<Message<'a>>,
+struct Asked<'a> {
+    #[serde(borrow, default)]
+    messages: Option<Vec<Message<'a>>>,
+    #[serde(borrow, default)]
+    prompt: Option<&'a RawValue>,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
@@ -80,17 +82,39 @@ pub(super) struct Plan {
     pub finish: &'static str,
     pub ttft: Duration,
     pub tpot: Duration,
+    form: Form,
     model: String,
     id: String,
     created: u64,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Chat,
+    Completion,
+}
+
 impl Plan {
-    /// Decides the answer to `body`, the `number`-th request of this engine.
-    pub(super) fn read(body: &Bytes, model: &str, latency: &Latency, number: u64) -> Result<Self, String> {
-        let chat: Chat<'_> =
-            serde_json::from_slice(body).map_err(|error| format!("the request is no chat: {error}"))?;
+    /// Decides the answer to `body`, the `number`-th request of this engine. `bounded` heeds the request's limit.
+    pub(super) fn read(
+        form: Form,
+        body: &Bytes,
+        model: &str,
+        latency: &Latency,
+        number: u64,
+        bounded: bool,
+    ) -> Result<Self, String> {
+        let chat: Asked<'_> =
+            serde_json::from_slice(body).map_err(|error| format!("the request is unreadable: {error}"))?;
+        let prompts = match (form, chat.prompt) {
+            (Form::Chat, _) if chat.messages.is_none() => return Err("a chat has messages".to_owned()),
+            (Form::Completion, None) => return Err("a completion has a prompt".to_owned()),
+            (Form::Completion, Some(prompt)) => prompts(prompt.get()),
+            (Form::Chat, _) => 1,
+        };
         let asked = chat.max_completion_tokens.or(chat.max_tokens).and_then(|most| u32::try_from(most).ok());
+        let asked = asked.filter(|_| bounded);
         let mut tokens = latency.tokens.min(asked.unwrap_or(u32::MAX));
         let mut finish = if tokens < latency.tokens { "length" } else { "stop" };
         if let Some(cut) = chat.stop.as_ref().and_then(|stop| stopped_at(stop, tokens)) {
@@ -100,16 +124,18 @@ impl Plan {
         // The top 53 bits are a fraction in [0, 1) that a double holds exactly.
         let fraction = (draw >> 11) as f64 / (1_u64 << 53) as f64;
         let scale = (1.0 + latency.jitter * (2.0 * fraction - 1.0)).max(0.0);
-        let prompt_bytes: usize = chat.messages.iter().map(|m| m.content.map_or(0, |c| c.get().len()) + 16).sum();
+        let messages: usize = chat.messages.iter().flatten().map(|m| m.content.map_or(0, |c| c.get().len()) + 16).sum();
+        let prompt_bytes = messages + chat.prompt.map_or(0, |prompt| prompt.get().len());
         Ok(Self {
             stream: chat.stream.unwrap_or(false),
             include_usage: chat.stream_options.is_some_and(|options| options.include_usage),
-            choices: chat.n.unwrap_or(1).clamp(1, MAX_CHOICES),
+            choices: chat.n.unwrap_or(1).saturating_mul(prompts).clamp(1, MAX_CHOICES),
             prompt_tokens: u32::try_from(prompt_bytes / 4).unwrap_or(u32::MAX).max(1),
             tokens,
             finish,
             ttft: ms(latency.ttft_ms * scale),
             tpot: ms(latency.tpot_ms * scale),
+            form,
             model: model.to_owned(),
             id: format!("chatcmpl-{draw:016x}{:016x}", mix(draw)),
             created: unix_seconds(),
@@ -135,39 +161,70 @@ impl Plan {
         let text: String = (0..self.tokens).map(|i| WORDS[i as usize % WORDS.len()]).collect();
         let choices: Vec<_> = (0..self.choices)
             .map(|index| {
-                json!({"finish_reason": self.finish, "index": index, "message": {"role": "assistant", "content": text}})
+                let mut choice = json!({"finish_reason": self.finish, "index": index});
+                match self.form {
+                    Form::Chat => choice["message"] = json!({"role": "assistant", "content": text}),
+                    Form::Completion => choice["text"] = text.as_str().into(),
+                }
+                choice
             })
             .collect();
         json!({
             "choices": choices, "created": self.created, "model": self.model, "system_fingerprint": "simulated",
-            "object": "chat.completion", "usage": self.usage(), "id": self.id,
+            "object": self.object(false), "usage": self.usage(), "id": self.id,
         })
+    }
+
+    const fn object(&self, chunk: bool) -> &'static str {
+        match (self.form, chunk) {
+            (Form::Chat, true) => "chat.completion.chunk",
+            (Form::Chat, false) => "chat.completion",
+            (Form::Completion, _) => "text_completion",
+        }
     }
 
     /// Everything of an event after its choices.
     fn tail(&self) -> String {
         format!(
-            r#""created":{},"id":"{}","model":{},"system_fingerprint":"simulated","object":"chat.completion.chunk""#,
+            r#""created":{},"id":"{}","model":{},"system_fingerprint":"simulated","object":"{}""#,
             self.created,
             self.id,
             serde_json::Value::from(self.model.as_str()),
+            self.object(true),
         )
     }
 
     /// The chunk that opens the choices: a role, and no content.
     pub(super) fn opening(&self) -> Bytes {
+        if self.form == Form::Completion {
+            return Bytes::new();
+        }
         self.per_choice(r#"null"#, r#"{"role":"assistant","content":null}"#)
     }
 
     /// One chunk per word, written once and shared by every token that says it.
     pub(super) fn content(&self) -> Vec<Bytes> {
         let kinds = (self.tokens as usize).min(WORDS.len());
-        WORDS[..kinds].iter().map(|word| self.per_choice("null", &format!(r#"{{"content":"{word}"}}"#))).collect()
+        WORDS[..kinds].iter().map(|word| self.says(word)).collect()
+    }
+
+    /// The same with several words to a chunk.
+    pub(super) fn lumps(&self, tokens: u32) -> Vec<Bytes> {
+        let words: String = (0..tokens as usize).map(|at| WORDS[at % WORDS.len()]).collect();
+        vec![self.says(&words)]
+    }
+
+    fn says(&self, text: &str) -> Bytes {
+        match self.form {
+            Form::Chat => self.per_choice("null", &format!(r#"{{"content":"{text}"}}"#)),
+            Form::Completion => self.per_choice("null", &format!("\"{text}\"")),
+        }
     }
 
     /// The finish chunk, and the usage chunk if it was asked for.
     pub(super) fn closing(&self) -> Bytes {
-        let mut text = self.per_choice(&format!("\"{}\"", self.finish), "{}").to_vec();
+        let nothing = if self.form == Form::Chat { "{}" } else { "\"\"" };
+        let mut text = self.per_choice(&format!("\"{}\"", self.finish), nothing).to_vec();
         if self.include_usage {
             let usage = format!("data: {{\"choices\":[],{},\"usage\":{}}}\n\n", self.tail(), self.usage());
             text.extend_from_slice(usage.as_bytes());
@@ -177,13 +234,24 @@ impl Plan {
 
     fn per_choice(&self, finish: &str, delta: &str) -> Bytes {
         let tail = self.tail();
+        let key = if self.form == Form::Chat { "delta" } else { "text" };
         let mut text = String::with_capacity((tail.len() + delta.len() + 72) * self.choices as usize);
         for index in 0..self.choices {
             text.push_str(&format!(
-                "data: {{\"choices\":[{{\"finish_reason\":{finish},\"index\":{index},\"delta\":{delta}}}],{tail}}}\n\n"
+                "data: {{\"choices\":[{{\"finish_reason\":{finish},\"index\":{index},\"{key}\":{delta}}}],{tail}}}\n\n"
             ));
         }
         text.into()
+    }
+}
+
+/// How many prompts there are: a string or a list of tokens is one.
+pub(super) fn prompts(raw: &str) -> u32 {
+    match serde_json::from_str::<Vec<&RawValue>>(raw) {
+        Ok(list) if list.first().is_some_and(|first| first.get().starts_with(['"', '['])) => {
+            u32::try_from(list.len()).unwrap_or(u32::MAX)
+        }
+        _ => 1,
     }
 }
 

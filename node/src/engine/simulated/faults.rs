@@ -35,6 +35,13 @@ pub enum Fault {
         /// Content chunks sent before.
         chunks: u32,
     },
+    /// Says all it has, whatever the request's limit on tokens.
+    IgnoreLimit,
+    /// Says all it has, this many tokens to a chunk.
+    Lump {
+        /// Tokens in each chunk.
+        tokens: u32,
+    },
     /// Breaks the stream and refuses every later call.
     Die {
         /// Content chunks sent before; none at all with zero.

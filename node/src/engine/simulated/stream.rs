@@ -33,7 +33,10 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(plan: Plan, start: Instant, fault: Option<Fault>, active: Active) -> Self {
-        let words = plan.content();
+        let words = match fault {
+            Some(Fault::Lump { tokens }) => plan.lumps(tokens),
+            _ => plan.content(),
+        };
         let sleep = Box::pin(tokio::time::sleep_until(start + plan.ttft));
         Self { plan, words, start, sent: 0, rest: None, opened: false, fault, sleep, active }
     }
@@ -47,7 +50,7 @@ impl Stream {
             | Fault::StallAfter { chunks }) => (chunks, fault),
             fault @ Fault::Die { after_chunks } => (after_chunks, fault),
             Fault::HangAfterHeaders => return Some(Poll::Pending),
-            Fault::Refuse { .. } | Fault::HangBeforeHeaders => return None,
+            Fault::Refuse { .. } | Fault::HangBeforeHeaders | Fault::IgnoreLimit | Fault::Lump { .. } => return None,
         };
         // An answer shorter than the mark fails at its end instead.
         if self.sent < chunks.min(self.plan.tokens) {
