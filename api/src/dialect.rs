@@ -9,12 +9,14 @@ mod chunk;
 mod fast;
 mod render;
 mod scan;
+mod voice;
 mod wire;
 
 pub use self::assemble::{Assembler, Tail};
 pub use self::chunk::ChunkRewriter;
 pub use self::render::{Head, InBandError, KEEPALIVE, Usage, done, error_chunk, usage_chunk};
 pub use self::scan::{EventScanner, MAX_EVENT_BYTES};
+pub use self::voice::{Said, Voice};
 pub use self::wire::{Channel, FinishReason, UpstreamError, UpstreamUsage};
 
 /// What one upstream event brought. Where it brought several things, the most telling one.
