@@ -7,6 +7,7 @@
 mod assemble;
 mod chunk;
 mod fast;
+pub mod messages;
 mod render;
 mod scan;
 mod voice;
