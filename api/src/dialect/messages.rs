@@ -9,12 +9,14 @@ mod block;
 mod content;
 mod error;
 mod members;
+mod models;
 mod request;
 mod tools;
 mod turns;
 mod voice;
 
 pub use self::error::{error_body, error_status};
+pub use self::models::{Model, model, model_list};
 pub use self::request::{Request, Wants, count_tokens_request, read};
 pub use self::voice::Messages;
 
