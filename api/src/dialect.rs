@@ -8,6 +8,7 @@ mod chat;
 mod completions;
 mod embeddings;
 mod fast;
+pub mod messages;
 mod reader;
 mod render;
 mod scan;

@@ -8,7 +8,7 @@ mod count;
 mod cut;
 mod gguf;
 mod registry;
-mod strftime;
+pub(crate) mod strftime;
 mod template;
 
 use std::borrow::Cow;

@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
             (Work::Completion, "echo") => self.echo = boolean(key, raw)?,
             (Work::Completion, "best_of") => self.best_of = Some(integer(key, raw, 1, 128)? as u32),
             (Work::Completion, "suffix") if raw != "\"\"" => {
-                return Err(Invalid::at(key, "text that is followed by a suffix is not served").unsupported());
+                return Err(Invalid::unsupported(key, "text that is followed by a suffix is not served"));
             }
             (Work::Embedding, "dimensions") => drop(count(key, raw)?),
             (Work::Embedding, "encoding_format") => {
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
         };
         let n = self.n.unwrap_or(1);
         if self.best_of.is_some_and(|best_of| best_of != n) {
-            return Err(Invalid::at("best_of", "choosing among more answers than `n` is not served").unsupported());
+            return Err(Invalid::unsupported("best_of", "choosing among more answers than `n` is not served"));
         }
         if let Subject::Texts(texts) = &subject
             && self.work == Work::Completion
@@ -310,8 +310,13 @@ fn metadata(path: &str, raw: &str) -> Result<(), Invalid> {
     })
 }
 
+/// Checks one field that means the same in every dialect.
+pub(crate) fn check(key: &str, raw: &str) -> Result<(), Invalid> {
+    Reader::default().known(key, raw)
+}
+
 /// A JSON boolean.
-pub(super) fn boolean(path: &str, raw: &str) -> Result<bool, Invalid> {
+pub(crate) fn boolean(path: &str, raw: &str) -> Result<bool, Invalid> {
     match raw {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -320,7 +325,7 @@ pub(super) fn boolean(path: &str, raw: &str) -> Result<bool, Invalid> {
 }
 
 /// A JSON string.
-pub(super) fn text<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Invalid> {
+pub(crate) fn text<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Invalid> {
     if !raw.starts_with('"') {
         return Err(wrong_type(path, raw, "a string"));
     }
@@ -328,7 +333,7 @@ pub(super) fn text<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Invalid
 }
 
 /// A string out of a closed set.
-pub(super) fn one_of<'a>(path: &str, raw: &'a str, allowed: &[&str]) -> Result<Cow<'a, str>, Invalid> {
+pub(crate) fn one_of<'a>(path: &str, raw: &'a str, allowed: &[&str]) -> Result<Cow<'a, str>, Invalid> {
     let value = text(path, raw)?;
     if allowed.contains(&value.as_ref()) {
         return Ok(value);
@@ -337,7 +342,7 @@ pub(super) fn one_of<'a>(path: &str, raw: &'a str, allowed: &[&str]) -> Result<C
 }
 
 /// An integer in a range, both ends included.
-pub(super) fn integer(path: &str, raw: &str, low: i64, high: i64) -> Result<i64, Invalid> {
+pub(crate) fn integer(path: &str, raw: &str, low: i64, high: i64) -> Result<i64, Invalid> {
     if !is_number(raw) || raw.contains(['.', 'e', 'E']) {
         return Err(wrong_type(path, raw, "an integer"));
     }
@@ -352,7 +357,7 @@ fn count(path: &str, raw: &str) -> Result<u32, Invalid> {
 }
 
 /// Checks a number in a range, both ends included.
-pub(super) fn number(path: &str, raw: &str, low: f64, high: f64) -> Result<(), Invalid> {
+pub(crate) fn number(path: &str, raw: &str, low: f64, high: f64) -> Result<(), Invalid> {
     if !is_number(raw) {
         return Err(wrong_type(path, raw, "a number"));
     }
@@ -364,7 +369,7 @@ pub(super) fn number(path: &str, raw: &str, low: f64, high: f64) -> Result<(), I
 
 /// Reads an object, giving `member` the path, key and text of each value. Nulls count as absent,
 /// and a key may appear once.
-pub(super) fn object<'a>(
+pub(crate) fn object<'a>(
     path: &str,
     raw: &'a str,
     mut member: impl FnMut(&str, &str, &'a str) -> Result<(), Invalid>,
@@ -388,7 +393,7 @@ pub(super) fn object<'a>(
 }
 
 /// Reads an array of at most `most` elements, giving `element` the path and text of each.
-pub(super) fn list<'a>(
+pub(crate) fn list<'a>(
     path: &str,
     raw: &'a str,
     most: usize,
@@ -406,7 +411,7 @@ pub(super) fn list<'a>(
 }
 
 /// Says what was expected and what came instead.
-pub(super) fn wrong_type(path: &str, raw: &str, wanted: &str) -> Invalid {
+pub(crate) fn wrong_type(path: &str, raw: &str, wanted: &str) -> Invalid {
     let got = match raw.as_bytes().first() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
@@ -419,6 +424,6 @@ pub(super) fn wrong_type(path: &str, raw: &str, wanted: &str) -> Invalid {
 }
 
 /// Whether a checked JSON text is a number.
-pub(super) fn is_number(raw: &str) -> bool {
+pub(crate) fn is_number(raw: &str) -> bool {
     raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

@@ -50,7 +50,7 @@ pub(super) fn check_prompts(prompts: &[TextInput<'_>], n: u32, echo: bool) -> Re
         return Err(Invalid::at("prompt", format!("prompts times `n` may be at most {MAX_CHOICES}")));
     }
     if echo && prompts.iter().any(|prompt| matches!(prompt, TextInput::Tokens(_))) {
-        return Err(Invalid::at("echo", "a prompt that comes as tokens can't be repeated as text").unsupported());
+        return Err(Invalid::unsupported("echo", "a prompt that comes as tokens can't be repeated as text"));
     }
     Ok(())
 }

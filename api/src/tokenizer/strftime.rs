@@ -2,7 +2,7 @@
 
 /// Formats a moment (unix seconds, UTC) by the directives chat templates use. Unknown directives
 /// stay as they are.
-pub(super) fn format(unix_s: i64, pattern: &str) -> String {
+pub(crate) fn format(unix_s: i64, pattern: &str) -> String {
     const MONTHS: [&str; 12] = [
         "January",
         "February",
