@@ -2,19 +2,23 @@
 //! into our own chunks or into one whole answer.
 //!
 //! Everything here is pure: bytes in, bytes out. A stream's hot path is [`EventScanner`] →
-//! [`ChunkRewriter`], which for a run of equal-looking chunks copies text without parsing.
+//! [`ChunkRewriter`], which for a run of equal-looking chunks copies text without parsing. Other dialects are
+//! translations of this one: a request into a chat request, and what the model said ([`Said`]) into their own
+//! frames by their [`Voice`].
 
 mod assemble;
 mod chunk;
 mod fast;
 mod render;
 mod scan;
+mod voice;
 mod wire;
 
 pub use self::assemble::{Assembler, Tail};
 pub use self::chunk::ChunkRewriter;
 pub use self::render::{Head, InBandError, KEEPALIVE, Usage, done, error_chunk, usage_chunk};
 pub use self::scan::{EventScanner, MAX_EVENT_BYTES};
+pub use self::voice::{Said, Voice};
 pub use self::wire::{Channel, FinishReason, UpstreamError, UpstreamUsage};
 
 /// What one upstream event brought. Where it brought several things, the most telling one.
