@@ -141,6 +141,20 @@ impl RequestId {
         format!("chatcmpl-{}", self.0.simple())
     }
 
+    /// The id of the response this request makes: the same UUID under OpenAI's prefix.
+    #[must_use]
+    pub fn response(self) -> String {
+        format!("resp_{}", self.0.simple())
+    }
+
+    /// The id of one part of this request's answer, such as `fc_…`. It differs from the request's own UUID in the
+    /// last, random digits, where `ordinal` tells parts apart.
+    #[must_use]
+    pub fn part(self, prefix: &str, ordinal: u32) -> String {
+        let own = Uuid::from_u128(self.0.as_u128() ^ (u128::from(ordinal) + 1));
+        format!("{prefix}{}", own.simple())
+    }
+
     /// Accepts any spelling a client may hold of this request: `req_…`, `chatcmpl-…`, `cmpl-…`, `resp_…`, `msg_…`.
     ///
     /// # Errors
@@ -186,7 +200,17 @@ mod tests {
     fn a_request_is_found_under_any_of_its_names() {
         let id = RequestId::from_uuid(Uuid::try_parse(&TEXT[4..]).unwrap());
         assert_eq!(RequestId::parse_any(&id.chat_completion()).unwrap(), id);
+        assert_eq!(RequestId::parse_any(&id.response()).unwrap(), id);
         assert_eq!(RequestId::parse_any(&id.to_string()).unwrap(), id);
         assert!(RequestId::parse_any("file-01890a5d000070008000000000000001").is_err());
+    }
+
+    #[test]
+    fn the_parts_of_an_answer_have_ids_of_their_own() {
+        let id = RequestId::from_uuid(Uuid::try_parse(&TEXT[4..]).unwrap());
+        let parts: std::collections::BTreeSet<_> = (0..1_000).map(|ordinal| id.part("fc_", ordinal)).collect();
+        assert_eq!(parts.len(), 1_000);
+        assert!(!parts.contains(&id.to_string().replace("req_", "fc_")));
+        assert!(parts.iter().all(|part| parse_prefixed(part, "fc_").is_ok_and(|uuid| uuid.get_version_num() == 7)));
     }
 }
