@@ -10,6 +10,7 @@ mod assemble;
 mod chunk;
 mod fast;
 mod render;
+pub mod responses;
 mod scan;
 mod voice;
 mod wire;

@@ -4,17 +4,17 @@
 //! byte for byte. [`Envelope::parse`] checks the whole body, keeps slices of it, and
 //! [`Envelope::upstream_body`] copies those slices into what the provider gets.
 
-mod fields;
-mod json;
+pub(crate) mod fields;
+pub(crate) mod json;
 mod messages;
 mod provider;
-mod tools;
+pub(crate) mod tools;
 mod upstream;
 
 use std::borrow::Cow;
 
 pub use self::json::MAX_DEPTH;
-pub use self::messages::MAX_MESSAGES;
+pub use self::messages::{MAX_CALLS, MAX_MESSAGES, MAX_PARTS};
 pub use self::provider::{
     DataCollection, MAX_LIST, MaxPrice, Partition, Preference, ProviderPrefs, ProviderRef, Sort, SortBy, Trust,
 };
@@ -39,16 +39,23 @@ pub struct Invalid {
     pub message: String,
     /// The path of the field at fault, such as `messages[2].content`; `None` for the whole body.
     pub param: Option<String>,
+    /// The error's code, such as `unsupported_parameter`; most refusals have none.
+    pub code: Option<&'static str>,
 }
 
 impl Invalid {
     /// Builds a refusal.
     pub fn new(param: Option<&str>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: param.map(str::to_owned) }
+        Self { message: message.into(), param: param.map(str::to_owned), code: None }
     }
 
     pub(crate) fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param: Some(param.into()) }
+        Self { message: message.into(), param: Some(param.into()), code: None }
+    }
+
+    /// A field that is known and means something we don't do: ignoring it would change the answer unsaid.
+    pub(crate) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: Some("unsupported_parameter"), ..Self::at(param, message) }
     }
 }
 
@@ -184,17 +191,8 @@ impl<'a> Envelope<'a> {
     /// [`Invalid`] when the body is not JSON, a known field has the wrong type or range, a field
     /// appears twice, or a bound is passed. Unknown fields are no error.
     pub fn parse(body: &'a [u8]) -> Result<Self, Invalid> {
-        let text = std::str::from_utf8(body).map_err(|error| {
-            Invalid::new(None, format!("the request body is not UTF-8 (byte {})", error.valid_up_to()))
-        })?;
-        let mut cursor = Cursor::new(text);
-        if cursor.peek() != Some(b'{') {
-            cursor.value()?;
-            return Err(Invalid::new(None, "the request body must be a JSON object"));
-        }
         let mut reader = Reader::default();
-        cursor.object(|cursor, key| reader.member(cursor, key))?;
-        cursor.end()?;
+        walk(body, |cursor, key| reader.member(cursor, key))?;
         reader.finish()
     }
 
@@ -212,6 +210,22 @@ impl<'a> Envelope<'a> {
     pub fn has_developer_role(&self) -> bool {
         !self.developer_roles.is_empty()
     }
+}
+
+/// Reads a body that must be one JSON object, giving each key to `member`, which must consume its value.
+pub(crate) fn walk<'a>(
+    body: &'a [u8],
+    member: impl FnMut(&mut Cursor<'a>, Cow<'a, str>) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Invalid::new(None, format!("the request body is not UTF-8 (byte {})", error.valid_up_to())))?;
+    let mut cursor = Cursor::new(text);
+    if cursor.peek() != Some(b'{') {
+        cursor.value()?;
+        return Err(Invalid::new(None, "the request body must be a JSON object"));
+    }
+    cursor.object(member)?;
+    cursor.end()
 }
 
 #[cfg(test)]

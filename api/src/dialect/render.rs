@@ -151,7 +151,7 @@ pub fn error_chunk(head: &Head, choice: u32, error: InBandError<'_>, out: &mut B
 }
 
 /// A JSON number of dollars, exact, without trailing zeros.
-fn dollars(nano_usd: u64) -> String {
+pub(super) fn dollars(nano_usd: u64) -> String {
     let (whole, fraction) = (nano_usd / 1_000_000_000, nano_usd % 1_000_000_000);
     let digits = format!("{whole}.{fraction:09}");
     digits.trim_end_matches('0').trim_end_matches('.').to_owned()

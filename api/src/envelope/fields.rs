@@ -13,6 +13,9 @@ const MAX_STOP: usize = 4;
 /// How many pairs `metadata` may hold, and how long (in characters) a key and a value may be.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
 
+/// How much a model may reason.
+pub(crate) const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
 /// Optional engine parameters by field and the name offers declare them under.
 const PARAMETERS: [(&str, &str); 24] = [
     ("temperature", "temperature"),
@@ -148,7 +151,7 @@ impl<'a> Reader<'a> {
             }
             "function_call" => tools::function_call(key, raw)?,
             "reasoning_effort" => {
-                one_of(key, raw, &["none", "minimal", "low", "medium", "high", "xhigh", "max"])?;
+                one_of(key, raw, &EFFORTS)?;
             }
             "verbosity" => drop(one_of(key, raw, &["low", "medium", "high"])?),
             "service_tier" => {
@@ -244,8 +247,13 @@ fn metadata(path: &str, raw: &str) -> Result<(), Invalid> {
     })
 }
 
+/// Checks one field that means the same in every dialect.
+pub(crate) fn check(key: &str, raw: &str) -> Result<(), Invalid> {
+    Reader::default().known(key, raw)
+}
+
 /// A JSON boolean.
-pub(super) fn boolean(path: &str, raw: &str) -> Result<bool, Invalid> {
+pub(crate) fn boolean(path: &str, raw: &str) -> Result<bool, Invalid> {
     match raw {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -254,7 +262,7 @@ pub(super) fn boolean(path: &str, raw: &str) -> Result<bool, Invalid> {
 }
 
 /// A JSON string.
-pub(super) fn text<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Invalid> {
+pub(crate) fn text<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Invalid> {
     if !raw.starts_with('"') {
         return Err(wrong_type(path, raw, "a string"));
     }
@@ -262,7 +270,7 @@ pub(super) fn text<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Invalid
 }
 
 /// A string out of a closed set.
-pub(super) fn one_of<'a>(path: &str, raw: &'a str, allowed: &[&str]) -> Result<Cow<'a, str>, Invalid> {
+pub(crate) fn one_of<'a>(path: &str, raw: &'a str, allowed: &[&str]) -> Result<Cow<'a, str>, Invalid> {
     let value = text(path, raw)?;
     if allowed.contains(&value.as_ref()) {
         return Ok(value);
@@ -271,7 +279,7 @@ pub(super) fn one_of<'a>(path: &str, raw: &'a str, allowed: &[&str]) -> Result<C
 }
 
 /// An integer in a range, both ends included.
-pub(super) fn integer(path: &str, raw: &str, low: i64, high: i64) -> Result<i64, Invalid> {
+pub(crate) fn integer(path: &str, raw: &str, low: i64, high: i64) -> Result<i64, Invalid> {
     if !is_number(raw) || raw.contains(['.', 'e', 'E']) {
         return Err(wrong_type(path, raw, "an integer"));
     }
@@ -286,7 +294,7 @@ fn count(path: &str, raw: &str) -> Result<u32, Invalid> {
 }
 
 /// Checks a number in a range, both ends included.
-pub(super) fn number(path: &str, raw: &str, low: f64, high: f64) -> Result<(), Invalid> {
+pub(crate) fn number(path: &str, raw: &str, low: f64, high: f64) -> Result<(), Invalid> {
     if !is_number(raw) {
         return Err(wrong_type(path, raw, "a number"));
     }
@@ -298,7 +306,7 @@ pub(super) fn number(path: &str, raw: &str, low: f64, high: f64) -> Result<(), I
 
 /// Reads an object, giving `member` the path, key and text of each value. Nulls count as absent,
 /// and a key may appear once.
-pub(super) fn object<'a>(
+pub(crate) fn object<'a>(
     path: &str,
     raw: &'a str,
     mut member: impl FnMut(&str, &str, &'a str) -> Result<(), Invalid>,
@@ -322,7 +330,7 @@ pub(super) fn object<'a>(
 }
 
 /// Reads an array of at most `most` elements, giving `element` the path and text of each.
-pub(super) fn list<'a>(
+pub(crate) fn list<'a>(
     path: &str,
     raw: &'a str,
     most: usize,
@@ -340,7 +348,7 @@ pub(super) fn list<'a>(
 }
 
 /// Says what was expected and what came instead.
-pub(super) fn wrong_type(path: &str, raw: &str, wanted: &str) -> Invalid {
+pub(crate) fn wrong_type(path: &str, raw: &str, wanted: &str) -> Invalid {
     let got = match raw.as_bytes().first() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
@@ -353,6 +361,6 @@ pub(super) fn wrong_type(path: &str, raw: &str, wanted: &str) -> Invalid {
 }
 
 /// Whether a checked JSON text is a number.
-pub(super) fn is_number(raw: &str) -> bool {
+pub(crate) fn is_number(raw: &str) -> bool {
     raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

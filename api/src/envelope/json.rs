@@ -25,6 +25,11 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
+    /// A cursor on a value that will stand inside `depth` others.
+    pub(crate) fn nested(text: &'a str, depth: u32) -> Self {
+        Self { text, at: 0, depth }
+    }
+
     /// The byte offset reached so far.
     pub(crate) fn offset(&self) -> usize {
         self.at

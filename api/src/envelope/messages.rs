@@ -10,10 +10,10 @@ use super::{Inputs, Invalid};
 pub const MAX_MESSAGES: usize = 2048;
 
 /// How many parts one message may hold; a part is at least 20 bytes on the wire.
-const MAX_PARTS: usize = 4096;
+pub const MAX_PARTS: usize = 4096;
 
 /// How many calls one assistant message may hold.
-const MAX_CALLS: usize = 512;
+pub const MAX_CALLS: usize = 512;
 
 /// What was found while checking the messages.
 #[derive(Default)]

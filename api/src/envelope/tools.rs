@@ -48,7 +48,8 @@ fn tool(path: &str, raw: &str) -> Result<(), Invalid> {
     }
 }
 
-fn function(path: &str, raw: &str) -> Result<(), Invalid> {
+/// Checks a function offered as a tool.
+pub(crate) fn function(path: &str, raw: &str) -> Result<(), Invalid> {
     object(path, raw, |path, key, raw| match key {
         "description" => text(path, raw).map(drop),
         "parameters" if !raw.starts_with('{') => Err(wrong_type(path, raw, "an object")),
@@ -59,7 +60,7 @@ fn function(path: &str, raw: &str) -> Result<(), Invalid> {
 }
 
 /// Checks that an object carries a usable `name`.
-fn named(path: &str, raw: &str) -> Result<(), Invalid> {
+pub(crate) fn named(path: &str, raw: &str) -> Result<(), Invalid> {
     let mut found = false;
     object(path, raw, |path, key, raw| {
         if key == "name" {
