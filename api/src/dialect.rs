@@ -11,6 +11,7 @@ mod fast;
 pub mod messages;
 mod reader;
 mod render;
+pub mod responses;
 mod scan;
 mod voice;
 mod wire;

@@ -15,6 +15,9 @@ const COMPLETION_TOKENS: u32 = 16;
 /// How many pairs `metadata` may hold, and how long (in characters) a key and a value may be.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
 
+/// How much a model may reason.
+pub(crate) const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
 /// Optional engine parameters by field and the name offers declare them under.
 const PARAMETERS: [(&str, &str); 25] = [
     ("temperature", "temperature"),
@@ -188,7 +191,7 @@ impl<'a> Reader<'a> {
             }
             "function_call" => tools::function_call(key, raw)?,
             "reasoning_effort" => {
-                one_of(key, raw, &["none", "minimal", "low", "medium", "high", "xhigh", "max"])?;
+                one_of(key, raw, &EFFORTS)?;
             }
             "verbosity" => drop(one_of(key, raw, &["low", "medium", "high"])?),
             "service_tier" => {
