@@ -26,7 +26,7 @@ pub use self::scan::{EventScanner, MAX_EVENT_BYTES};
 pub use self::voice::{Said, Tail, Voice};
 pub use self::wire::{Channel, FinishReason, UpstreamError, UpstreamUsage};
 
-use protocol::RequestId;
+use protocol::{Env, RequestId};
 
 /// The dialect a client is answered in, with what the answer repeats of its request.
 #[derive(Clone, Debug)]
@@ -38,6 +38,10 @@ pub enum Dialect {
     },
     /// The older completions.
     Completions(CompletionsEcho),
+    /// OpenAI's Responses.
+    Responses(Box<responses::Echo>),
+    /// Anthropic's Messages.
+    Messages(messages::Wants),
 }
 
 /// What every part of one answer shares.
@@ -51,13 +55,15 @@ pub struct Head<'a> {
     pub model: &'a str,
     /// The prompt's tokens as far as they are known.
     pub prompt_tokens: u32,
+    /// The clock, for dialects that say when an answer ended.
+    pub env: &'a Env,
 }
 
 impl Dialect {
     /// Who tells an answer, as a stream or whole.
     #[must_use]
     pub fn voice(&self, head: Head<'_>, streamed: bool) -> Box<dyn Voice + Send> {
-        let Head { request, created_unix_s, model, .. } = head;
+        let Head { request, created_unix_s, model, prompt_tokens, env } = head;
         match self {
             Self::Chat { include_usage } if streamed => {
                 Box::new(ChatStream::new(&request.chat_completion(), created_unix_s, model, *include_usage))
@@ -67,6 +73,12 @@ impl Dialect {
                 let id = request.text_completion();
                 Box::new(Completions::new(&id, created_unix_s, model, echo.clone(), streamed))
             }
+            Self::Responses(echo) => {
+                Box::new(responses::Responses::new((**echo).clone(), request, created_unix_s, model, env.clone()))
+            }
+            Self::Messages(wants) => {
+                Box::new(messages::Messages::new(request, model, u64::from(prompt_tokens), wants.clone()))
+            }
         }
     }
 
@@ -74,7 +86,8 @@ impl Dialect {
     #[must_use]
     pub const fn keepalive(&self) -> &'static [u8] {
         match self {
-            Self::Chat { .. } | Self::Completions(_) => KEEPALIVE,
+            Self::Chat { .. } | Self::Completions(_) | Self::Responses(_) => KEEPALIVE,
+            Self::Messages(_) => messages::PING,
         }
     }
 }

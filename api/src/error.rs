@@ -313,9 +313,19 @@ pub fn kind_name(status: u16) -> &'static str {
     Kind::of(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)).name()
 }
 
+/// What an error's answer says, for those who say it in another dialect. Travels in the answer's extensions.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The stable code, where there is one.
+    pub code: Option<&'static str>,
+    /// The words for the client.
+    pub message: String,
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, self.body().to_string()).into_response();
+        response.extensions_mut().insert(Told { code: self.0.code, message: self.0.message.clone() });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.0.retry {

@@ -168,6 +168,7 @@ impl Generation {
             created_unix_s: order.created_at.unix_seconds(),
             model: &order.model,
             prompt_tokens: order.prompt_tokens,
+            env: &self.app.env,
         };
         order.dialect.voice(head, order.streamed)
     }

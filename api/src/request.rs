@@ -31,7 +31,7 @@ const OPENAI_VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
 pub async fn stamp(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let context = RequestContext { id: app.env.mint(), started: Instant::now() };
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let messages = request.uri().path().ends_with("/messages");
+    let messages = request.uri().path().contains("/v1/messages");
     request.extensions_mut().insert(context);
     let mut response = next.run(request).await;
     let elapsed = context.started.elapsed();

@@ -14,6 +14,8 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::chat::routes())
         .merge(routes::completions::routes())
         .merge(routes::embeddings::routes())
+        .merge(routes::responses::routes())
+        .merge(routes::messages::routes())
         .merge(routes::models::routes())
         .merge(routes::generation::routes())
         .merge(routes::credits::routes())

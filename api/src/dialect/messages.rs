@@ -18,7 +18,7 @@ mod voice;
 pub use self::error::{error_body, error_status};
 pub use self::models::{Model, model, model_list};
 pub use self::request::{Request, Wants, count_tokens_request, read};
-pub use self::voice::Messages;
+pub use self::voice::{Messages, PING};
 
 /// The body that answers a question how many tokens a prompt has.
 pub fn token_count(input_tokens: u64) -> Vec<u8> {

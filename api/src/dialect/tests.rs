@@ -13,12 +13,14 @@ fn request() -> RequestId {
     RequestId::parse_any(ID).unwrap()
 }
 
-fn head() -> Head<'static> {
-    Head { request: request(), created_unix_s: 1700, model: "org/name", prompt_tokens: 3 }
+fn spoken(dialect: &Dialect, streamed: bool) -> Box<dyn Voice + Send> {
+    let (env, _) = platform::testing::env(1);
+    let head = Head { request: request(), created_unix_s: 1700, model: "org/name", prompt_tokens: 3, env: &env };
+    dialect.voice(head, streamed)
 }
 
 fn voice(include_usage: bool) -> Box<dyn Voice + Send> {
-    Dialect::Chat { include_usage }.voice(head(), true)
+    spoken(&Dialect::Chat { include_usage }, true)
 }
 
 fn reader(include_usage: bool) -> Reader {
@@ -26,7 +28,7 @@ fn reader(include_usage: bool) -> Reader {
 }
 
 fn whole(events: &[Bytes], tail: Tail<'_>) -> String {
-    let mut reader = Reader::new(request(), Dialect::Chat { include_usage: false }.voice(head(), false));
+    let mut reader = Reader::new(request(), spoken(&Dialect::Chat { include_usage: false }, false));
     let (mut counter, mut out) = (Counter::new(None), BytesMut::new());
     for event in events {
         reader.read(event, &mut out, &mut counter).unwrap();
@@ -387,7 +389,7 @@ fn a_completions_text_is_read_like_a_delta() {
     };
     let events = [chunk("a", "null"), chunk("b", "null"), chunk("", "\"length\"")];
     let echo = CompletionsEcho { n: 1, ..CompletionsEcho::default() };
-    let mut reader = Reader::new(request(), Dialect::Completions(echo).voice(head(), true));
+    let mut reader = Reader::new(request(), spoken(&Dialect::Completions(echo), true));
     let (mut out, mut counter) = (BytesMut::new(), Counter::new(None));
     let kinds = events.map(|event| reader.read(&event, &mut out, &mut counter).unwrap());
     assert_eq!(kinds, [Kind::Content, Kind::Content, Kind::Finish]);

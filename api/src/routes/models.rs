@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::HeaderMap;
-use protocol::Prices;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use protocol::{Prices, Timestamp};
 use scheduler::OfferEntry;
 use scheduler::pool::snapshot::ModelPool;
 use serde::Serialize;
 
+use crate::dialect::messages;
 use crate::envelope::ModelRef;
 use crate::error::ApiError;
 use crate::extract::{Json, Path, authenticate, bearer};
@@ -76,26 +79,43 @@ struct TopProvider {
 
 /// All models somebody offers.
 #[tracing::instrument(name = "api.models.list", skip_all)]
-async fn list(State(app): State<AppState>, headers: HeaderMap) -> Result<Json<List>, ApiError> {
+async fn list(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     check_key(&app, &headers).await?;
     let mut conn = app.db.acquire().await?;
     let models = store::models::list(&mut conn).await?;
     drop(conn);
     let snapshot = app.scheduler.snapshot();
-    let data = models.into_iter().filter_map(|model| view(model, &snapshot)).collect();
-    Ok(Json(List { object: "list", data }))
+    let data: Vec<View> = models.into_iter().filter_map(|model| view(model, &snapshot)).collect();
+    if headers.contains_key(ANTHROPIC) {
+        let models: Vec<_> = data.iter().map(theirs).collect();
+        return Ok(([JSON], messages::model_list(&models)).into_response());
+    }
+    Ok(Json(List { object: "list", data }).into_response())
 }
 
 /// One model that somebody offers. A routing suffix on the id is no part of it.
 #[tracing::instrument(name = "api.models.show", skip_all)]
-async fn show(State(app): State<AppState>, headers: HeaderMap, Path(id): Path<String>) -> Result<Json<View>, ApiError> {
+async fn show(State(app): State<AppState>, headers: HeaderMap, Path(id): Path<String>) -> Result<Response, ApiError> {
     check_key(&app, &headers).await?;
     let asked = ModelRef::parse(id.as_str().into());
     let mut conn = app.db.acquire().await?;
     let model = store::models::find(&mut conn, &asked.id).await?;
     drop(conn);
     let view = model.and_then(|model| view(model, &app.scheduler.snapshot()));
-    view.map(Json).ok_or_else(|| ApiError::model_not_found(&id))
+    let view = view.ok_or_else(|| ApiError::model_not_found(&id))?;
+    if headers.contains_key(ANTHROPIC) {
+        return Ok(([JSON], messages::model(&theirs(&view))).into_response());
+    }
+    Ok(Json(view).into_response())
+}
+
+/// What Anthropic's clients send with every call; they read models in a shape of their own.
+const ANTHROPIC: &str = "anthropic-version";
+const JSON: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+
+fn theirs(view: &View) -> messages::Model<'_> {
+    let created_at = Timestamp::from_unix_seconds(view.created);
+    messages::Model { id: &view.id, display_name: &view.name, created_at }
 }
 
 /// The catalogue is public, but clients also use it to try a key: one that is sent must count.

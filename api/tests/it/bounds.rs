@@ -24,7 +24,7 @@ async fn is_cut(fault: Fault, most_shown: usize) {
             assert_eq!(reply.json["usage"]["completion_tokens"], 3, "{fault:?}");
             (request, reply.json["choices"][0]["message"]["content"].as_str().unwrap().to_owned())
         };
-        assert!(shown.split_whitespace().count() <= most_shown, "{fault:?}: {shown:?}");
+        assert!(!stream || shown.split_whitespace().count() <= most_shown, "{fault:?}: {shown:?}");
         let billed = live.billed(request).await;
         // What comes all at once ends as its engine says; the bill is the same.
         assert!(billed.outcome == "length" || !stream, "{fault:?}: {billed:?}");
@@ -37,7 +37,7 @@ async fn is_cut(fault: Fault, most_shown: usize) {
 
 #[tokio::test]
 async fn an_engine_that_ignores_its_limit_is_cut_and_paid_up_to_it() {
-    is_cut(Fault::IgnoreLimit, 40).await;
+    is_cut(Fault::IgnoreLimit, 5).await;
 }
 
 #[tokio::test]

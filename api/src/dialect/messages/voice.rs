@@ -11,7 +11,7 @@ use crate::dialect::render::{put, quoted};
 use crate::dialect::{Channel, FinishReason, InBandError, Said, Tail, Usage, Voice};
 
 /// Sent while an answer is silent, and once at its beginning, as Anthropic does.
-const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 /// Tells one answer as Anthropic's Messages API does.
 ///
@@ -245,10 +245,6 @@ impl Voice for Messages {
         out.extend_from_slice(b"event: error\ndata: ");
         out.extend_from_slice(&error_body(http_status, Some(code), message, &self.request.to_string()));
         out.extend_from_slice(b"\n\n");
-    }
-
-    fn keepalive(&self) -> &'static [u8] {
-        PING
     }
 
     fn whole(&mut self, tail: Tail<'_>) -> Vec<u8> {

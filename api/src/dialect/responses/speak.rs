@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use protocol::{Env, RequestId};
 
-use super::super::render::{InBandError, Usage, done, quoted};
+use super::super::render::{DONE, InBandError, Usage, quoted};
 use super::super::wire::{Channel, FinishReason};
 use super::super::{Said, Tail, Voice};
 use super::echo::Echo;
@@ -251,7 +251,7 @@ impl Voice for Responses {
         let cut = matches!(self.answer.ending, Ending::Incomplete { .. });
         let kind = if cut { "response.incomplete" } else { "response.completed" };
         self.frames.response(out, kind, &self.answer, Some(usage));
-        done(out);
+        out.extend_from_slice(DONE);
     }
 
     /// Items that were open stay without their closing events: they are cut, not done.
@@ -268,7 +268,7 @@ impl Voice for Responses {
         let code = if http_status == 429 { "\"rate_limit_exceeded\"" } else { "\"server_error\"" };
         self.answer.ending = Ending::Failed { code, message };
         self.frames.response(out, "response.failed", &self.answer, None);
-        done(out);
+        out.extend_from_slice(DONE);
     }
 
     fn whole(&mut self, tail: Tail<'_>) -> Vec<u8> {

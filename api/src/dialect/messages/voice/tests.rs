@@ -340,7 +340,7 @@ fn a_failure_is_told_in_band() {
 
 #[test]
 fn silence_is_bridged_by_pings() {
-    assert_eq!(voice(true).keepalive(), b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    assert_eq!(PING, b"event: ping\ndata: {\"type\":\"ping\"}\n\n");
 }
 
 #[test]
