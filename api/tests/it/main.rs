@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bounds;
+mod dialects;
 mod failover;
 mod keys;
 mod leaving;
