@@ -1,9 +1,11 @@
 //! One file per resource.
 
+pub mod bandwidth;
 pub mod challenges;
 pub mod chat;
 pub mod credits;
 pub mod document;
+pub mod earnings;
 pub mod generation;
 pub mod health;
 pub mod heartbeats;

@@ -3,14 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_input;
+mod earning;
 mod failover;
 mod keys;
 mod leaving;
 mod live;
 mod models;
 mod money;
+mod nodes;
+mod polling;
+mod probing;
 mod process;
 mod providers;
+mod registering;
 mod stream;
 mod support;
 mod tunnel;
