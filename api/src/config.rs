@@ -35,7 +35,8 @@ pub struct Config {
 pub struct Server {
     /// Where the gateway listens. Behind a TLS terminator in production.
     pub listen: SocketAddr,
-    /// The URL providers and users reach it at; printed, and told to nodes.
+    /// The URL providers and users reach it at. Providers' wallets sign it, and `steelyard-node` signs for no other
+    /// than the one it dialled; where it is not set, the listening address stands for it.
     pub public_url: Option<String>,
     /// This replica's name: stable over restarts, different for each replica.
     pub replica: String,

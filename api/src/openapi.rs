@@ -21,6 +21,7 @@ use utoipa::{Modify, OpenApi};
         paths::get_key, paths::create_provider, paths::create_challenge, paths::verify_challenge, paths::create_node,
         paths::list_nodes, paths::get_node, paths::delete_node, paths::open_session, paths::put_offers, paths::get_offers,
         paths::send_heartbeat, paths::drain_node, paths::resume_node, paths::open_tunnel, paths::put_reports,
+        paths::list_earnings, paths::time_bandwidth,
         paths::health_live, paths::health_ready, paths::get_metrics,
     ),
     tags(

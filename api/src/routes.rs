@@ -1,10 +1,12 @@
 //! One file per resource.
 
+pub mod bandwidth;
 pub mod challenges;
 pub mod chat;
 pub mod completions;
 pub mod credits;
 pub mod document;
+pub mod earnings;
 pub mod embeddings;
 pub mod generation;
 pub mod health;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use platform::shutdown::Shutdown;
 use platform::telemetry::Metrics;
 use platform::worker::{self, Next, Worker};
+use protocol::event::Event;
 use protocol::{Env, Timestamp};
 use scheduler::Scheduler;
 use scheduler::attempt::seed::SeedKey;
@@ -15,7 +16,10 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::commands::Error;
 use crate::config::Config;
 use crate::keys::Keys;
-use crate::probe::Prober;
+use crate::poll::Poller;
+use crate::probe::{Prober, Probes};
+use crate::removal::{Lookout, Removals};
+use crate::routes::providers::PENDING_FOR;
 use crate::sessions::Sessions;
 use crate::state::{App, AppState};
 use crate::tokenizer::Tokenizers;
@@ -47,6 +51,9 @@ impl App {
             keys: Keys::new(db.clone(), env.clone()),
             sessions: Sessions::new(db.clone(), env.clone()),
             upstreams: Upstreams::new(direct),
+            probes: Probes::default(),
+            removals: Removals::default(),
+            address: std::sync::OnceLock::new(),
             seeds: SeedKey::new(env.bytes()),
             catalogue: Mutex::new(catalogue),
             billing,
@@ -82,8 +89,10 @@ pub fn spawn_all(app: &AppState) {
     shutdown.spawn(pool);
     shutdown.spawn(app.keys.clone().listen(stop));
     worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), Poller::new(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), Lookout(app.clone()), shutdown);
     worker::spawn(app.env.clone(), app.metrics.upkeep(), shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
 }
@@ -91,23 +100,28 @@ pub fn spawn_all(app: &AppState) {
 /// Facts in the outbox are kept for this long after every consumer has read them.
 const KEEP_EVENTS: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Deletes facts that were read long ago.
-struct Pruning(AppState);
+/// Providers dropped in one go: more wait for the next tick.
+const DROP_BATCH: i64 = 1_000;
+
+/// Deletes what nobody needs any more: facts read long ago, texts nobody signed, providers that proved nothing.
+pub struct Pruning(pub AppState);
 
 impl Worker for Pruning {
-    type Error = sqlx::Error;
+    type Error = scheduler::Error;
 
     fn name(&self) -> &'static str {
-        "platform.outbox.prune"
+        "api.prune"
     }
 
     fn interval(&self) -> Duration {
         Duration::from_secs(300)
     }
 
-    async fn tick(&mut self, now: Timestamp) -> Result<Next, sqlx::Error> {
+    async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
         let mut conn = self.0.db.acquire().await?;
         platform::outbox::prune(&mut conn, now, KEEP_EVENTS).await?;
+        crate::store::challenges::prune(&mut conn, now.minus(PENDING_FOR)).await?;
+        scheduler::store::providers::drop_pending(&mut conn, now.minus(PENDING_FOR), DROP_BATCH).await?;
         Ok(Next::Wait)
     }
 }
@@ -131,8 +145,8 @@ impl Worker for Models {
     }
 }
 
-/// Marks nodes offline that nobody has heard of.
-struct Silence(AppState);
+/// Marks nodes offline that nobody has heard of, and tells the others once for each time it happens.
+pub struct Silence(pub AppState);
 
 impl Worker for Silence {
     type Error = scheduler::Error;
@@ -146,8 +160,14 @@ impl Worker for Silence {
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
-        let mut conn = self.0.db.acquire().await?;
-        for node in scheduler::run::take_offline(&self.0.scheduler, &mut conn, now).await? {
+        let mut tx = self.0.db.begin().await?;
+        // Rows change and are returned once, whichever replica looks: the fact goes with that change.
+        let gone = scheduler::run::take_offline(&self.0.scheduler, &mut tx, now).await?;
+        for node in &gone {
+            platform::outbox::append(&mut tx, self.0.env.mint(), &Event::NodeOffline { node: *node }, now).await?;
+        }
+        tx.commit().await?;
+        for node in gone {
             tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
         }
         Ok(Next::Wait)

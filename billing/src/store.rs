@@ -17,6 +17,7 @@
 pub mod accounts;
 pub(crate) mod budget_leases;
 pub mod budgets;
+pub mod earnings;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;

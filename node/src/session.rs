@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
+use protocol::offer::OfferSpec;
 use protocol::session::{
     Command, CreateNode, Heartbeat, HeartbeatReply, NodeMode, NodeState, NodeView, OfferLoad, OffersView, PutOffers,
     SessionToken,
@@ -15,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::Client;
 use crate::config::NodeConfig;
@@ -104,6 +107,8 @@ pub(crate) struct Session {
     pub(crate) offers: watch::Sender<Vec<OfferId>>,
     /// Rings for a heartbeat out of turn.
     pub(crate) bell: Arc<Notify>,
+    /// Ends what still runs when a drain's time is over.
+    pub(crate) deadline: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 /// An open session.
@@ -139,6 +144,13 @@ impl Session {
         Ok(view.id)
     }
 
+    /// This node as the broker has it.
+    pub(crate) async fn view(&self, node: NodeId) -> Result<NodeView, Error> {
+        let path = format!("/v1/providers/{}/nodes/{node}", self.config.provider);
+        let key = self.provider_key()?;
+        Ok(self.client.call(Method::GET, path).bearer(key.expose_secret()).send::<NodeView>().await?.1)
+    }
+
     /// Stays in session until a call fails; the caller waits a little and comes again.
     pub(crate) async fn live(&self, node: NodeId) -> Result<(), Error> {
         let mut open = self.open(node).await?;
@@ -163,7 +175,7 @@ impl Session {
             let reply = self.beat(node, &mut open).await?;
             next = Instant::now() + rhythm(reply.next_in_ms);
             for command in &reply.commands {
-                self.obey(node, command).await?;
+                self.obey(node, command, reply.server_time_ms).await?;
             }
         }
     }
@@ -198,8 +210,9 @@ impl Session {
         for _ in 0..PUT_ATTEMPTS {
             let bearer = self.token.get().await;
             let (headers, there) = self.client.call(Method::GET, &path).bearer(&bearer).send::<OffersView>().await?;
-            let unchanged = there.data.len() == specs.len()
-                && there.data.iter().zip(&specs).all(|(view, spec)| view.spec == *spec && view.state != "retired");
+            // In whatever order: models are unique on both sides.
+            let stands = |spec: &OfferSpec| there.data.iter().any(|view| view.spec == *spec && view.state != "retired");
+            let unchanged = there.data.len() == specs.len() && specs.iter().all(stands);
             if unchanged {
                 self.note(&there);
                 return Ok(());
@@ -263,11 +276,31 @@ impl Session {
         Ok(call.send::<HeartbeatReply>().await?.1)
     }
 
-    async fn obey(&self, node: NodeId, command: &Command) -> Result<(), Error> {
+    /// By the broker's clock, which also set the deadline; at once when it has passed.
+    fn cut_in(&self, left_ms: i64) -> AbortOnDropHandle<()> {
+        let (gate, left) = (self.gate.clone(), Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            let running = gate.running();
+            if running > 0 {
+                tracing::warn!(running, "the drain deadline has passed; running answers are cut off");
+            }
+            gate.cut();
+        }))
+    }
+
+    async fn obey(&self, node: NodeId, command: &Command, server_time_ms: i64) -> Result<(), Error> {
         tracing::info!(command.id = %command.id, command.kind = %command.kind, "the broker asks");
         match command.kind.as_str() {
-            "drain" => self.gate.set_draining(true),
-            "resume" => self.gate.set_draining(false),
+            "drain" => {
+                self.gate.set_draining(true);
+                let deadline_ms = command.args["deadline_ms"].as_i64();
+                *self.deadline.lock() = deadline_ms.map(|at_ms| self.cut_in(at_ms.saturating_sub(server_time_ms)));
+            }
+            "resume" => {
+                *self.deadline.lock() = None;
+                self.gate.set_draining(false);
+            }
             "reload_offers" => self.put_offers(node).await?,
             "update_required" => tracing::error!("the broker asks for a newer steelyard-node; please update"),
             kind => tracing::warn!(kind, "this build does not know that command"),

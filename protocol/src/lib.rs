@@ -3,6 +3,7 @@
 //! Pure values: no network, no disk, no async. A value that exists is valid, because constructors
 //! parse. Everything here is cheap to build on a provider's machine.
 
+pub mod challenge;
 pub mod env;
 pub mod event;
 pub mod header;

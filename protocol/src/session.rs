@@ -137,7 +137,7 @@ pub struct NodeView {
     pub object: String,
     /// Whose it is.
     pub provider_id: ProviderId,
-    /// `pending`, `verifying`, `ready`, `degraded`, `draining`, `offline` or `quarantined`.
+    /// `pending`, `verifying`, `ready`, `degraded`, `draining`, `offline`, `quarantined` or `removed`.
     pub state: String,
     /// How far its claims were checked.
     pub trust: TrustLevel,
@@ -151,6 +151,23 @@ pub struct NodeView {
     /// Tunnels open to the replica that answers.
     #[serde(default)]
     pub tunnels: u32,
+    /// What keeps it from work, each with its fix. Only where one node is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<NodeCheck>,
+}
+
+/// Something that keeps a node from work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCheck {
+    /// What was looked at.
+    pub name: String,
+    /// What was seen.
+    pub seen: String,
+    /// What to do about it.
+    pub fix: String,
+    /// Unix seconds: when it is looked at again, where it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<i64>,
 }
 
 /// `POST …/nodes/{n}/sessions`: proof of the node's key.
@@ -309,6 +326,9 @@ pub struct PutReports {
     /// At most [`MAX_REPORTS`].
     pub reports: Vec<SignedReport>,
 }
+
+/// Most bytes either way in one `POST …/bandwidth`: enough to time, too few to be a load.
+pub const MAX_BANDWIDTH_BYTES: usize = 2 << 20;
 
 /// Most reports in one call.
 pub const MAX_REPORTS: usize = 500;

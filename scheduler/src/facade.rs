@@ -26,6 +26,7 @@ use crate::pool::live::{Admission, Presence};
 use crate::pool::node_live::NodeLive;
 use crate::pool::snapshot::Snapshot;
 use crate::provider::Listing;
+use crate::replay::{Placement, Replay};
 use crate::store;
 
 /// Placement and everything it needs to know. Clones share all of it.
@@ -42,6 +43,7 @@ struct Inner {
     registry: Mutex<Registry>,
     heartbeats: Mutex<Heartbeats>,
     rooms: Arc<Rooms>,
+    replay: Replay,
     changed: Changed,
     grace_until: Timestamp,
 }
@@ -82,6 +84,7 @@ impl Scheduler {
             registry: Mutex::new(Registry::new(now)),
             heartbeats: Mutex::default(),
             rooms: Arc::default(),
+            replay: Replay::new(now),
             changed: Changed::default(),
             grace_until,
             config,
@@ -116,6 +119,11 @@ impl Scheduler {
     pub fn load(&self, listings: Vec<Arc<Listing>>, now: Timestamp) {
         let mut registry = self.inner.registry.lock();
         registry.load(listings, &self.inner.config, now);
+        for listing in registry.listings() {
+            if let (Some(at), Some(live)) = (listing.node.last_seen_at, registry.known_node(listing.node.id)) {
+                live.beat_elsewhere(at);
+            }
+        }
         self.rebuild_from(&mut registry, now);
     }
 
@@ -147,7 +155,9 @@ impl Scheduler {
 
     /// Decides where an ask is served. Takes nothing yet: [`Scheduler::admit`] does.
     pub fn place(&self, ask: &Ask, now: Timestamp, rng: &mut impl Rng) -> Decision {
-        let decision = place(&self.inner.snapshot.load(), ask, now, rng);
+        let snapshot = self.inner.snapshot.load();
+        let decision = place(&snapshot, ask, now, rng);
+        self.inner.replay.note(&snapshot, ask, &decision);
         let outcome = match &decision {
             Decision::Place { .. } => "place",
             Decision::Wait { .. } => "wait",
@@ -259,7 +269,8 @@ impl Scheduler {
         self.inner.heartbeats.lock().session(node);
     }
 
-    /// Takes a heartbeat.
+    /// Takes a heartbeat. A busy node gets no new work until it says otherwise or falls silent, like one that
+    /// drains; but that is a matter of moments, so no row says so.
     ///
     /// # Errors
     /// [`Error::StaleHeartbeat`] when its number does not rise, [`Error::ClockSkew`] when the node's
@@ -274,10 +285,12 @@ impl Scheduler {
         };
         drop(registry);
         let returned = standing(&live, now, self.inner.grace_until) != Standing::Fresh;
-        live.heard(now);
+        live.beat(now);
         live.confirm_load(now);
-        live.set_draining(draining);
-        if returned || heard.store {
+        let takes_none = draining || beat.state == NodeState::Busy;
+        let changed = live.is_draining() != takes_none;
+        live.set_draining(takes_none);
+        if returned || changed || heard.store {
             self.mark_changed();
         }
         Ok(heard)
@@ -318,6 +331,21 @@ impl Scheduler {
         }
         let nodes: Vec<Arc<NodeLive>> = self.inner.registry.lock().nodes().cloned().collect();
         nodes.iter().for_each(|node| node.idle(now));
+    }
+
+    /// Looks again at the asks kept for that, all offers of their models one by one. Not for the path of a request.
+    pub fn replay(&self, now: Timestamp) {
+        self.inner.replay.work(&self.inner.snapshot.load(), now);
+    }
+
+    /// How a node fared among others, by the asks this replica looked at again; `None` before the first.
+    #[must_use]
+    pub fn placement(&self, node: NodeId, now: Timestamp) -> Option<Placement> {
+        let snapshot = self.inner.snapshot.load();
+        let mut models: Vec<Arc<str>> =
+            snapshot.offers().filter(|offer| offer.node_id() == node).map(|o| Arc::clone(&o.listing.model)).collect();
+        models.sort_unstable();
+        self.inner.replay.placement(node, &models, now)
     }
 
     /// Why an ask was placed as it was, and what came of it.

@@ -20,6 +20,7 @@ pub mod measure;
 pub mod place;
 pub mod pool;
 pub mod provider;
+pub mod replay;
 pub mod run;
 pub mod store;
 
@@ -33,3 +34,4 @@ pub use measure::{Observation, Outcome};
 pub use place::{Decision, Placed};
 pub use pool::live::{Admission, Presence};
 pub use pool::snapshot::{OfferEntry, Snapshot};
+pub use replay::Placement;

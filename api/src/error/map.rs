@@ -29,6 +29,7 @@ impl From<scheduler::Error> for ApiError {
             S::ProviderNotFound(_) | S::NodeNotFound(_) | S::OfferNotFound(_) => {
                 Self::not_found("not_found", error.to_string())
             }
+            S::NodeRemoved(_) => Self::forbidden("node_removed", error.to_string()),
             S::SlugTaken(_) => Self::invalid("slug", error.to_string()).with_code("invalid_value"),
             S::OffersChanged { .. } => Self::precondition(error.to_string()),
             S::StaleHeartbeat { .. } => Self::invalid("seq", error.to_string()).with_code("invalid_value"),

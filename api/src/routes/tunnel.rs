@@ -6,8 +6,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
+use protocol::session::NodeMode;
 use protocol::{NodeId, header as ours, version};
 
+use super::nodes;
 use crate::error::ApiError;
 use crate::extract::NodeCaller;
 use crate::state::AppState;
@@ -24,6 +26,11 @@ async fn open(State(app): State<AppState>, caller: NodeCaller, mut request: Requ
     check_upgrade(request.headers())?;
     let spoken = request.headers().get(ours::PROTOCOL).and_then(|value| value.to_str().ok());
     let spoken = version::negotiate(spoken).map_err(|error| ApiError::invalid(None, error.to_string()))?;
+    let node = nodes::present(&mut *app.db.acquire().await?, caller.provider, caller.node).await?;
+    if node.mode == NodeMode::Direct {
+        let message = "a direct node is called at its base_url and opens no tunnel; register it with mode tunnel first";
+        return Err(ApiError::invalid_state(message));
+    }
     let upgrade = hyper::upgrade::on(&mut request);
     let (node, owner) = (caller.node, app.clone());
     app.shutdown.spawn(async move { hold(owner, node, upgrade).await });
@@ -71,6 +78,7 @@ async fn hold(app: AppState, node: NodeId, upgrade: OnUpgrade) {
     tokio::select! {
         () = drive => {}
         () = drive_control(&app, node, &tunnel) => {}
+        () = app.removals.of(node) => {}
         () = app.upstreams.closing().cancelled() => {}
     }
     tracing::info!(node.id = %node, "a tunnel closed");

@@ -22,6 +22,9 @@ pub struct NodeLive {
     tunnel: bool,
     tunnels: AtomicU32,
     heard_at: AtomicI64,
+    /// The last heartbeat this replica took, and the last one that is stored, whoever took it.
+    beat_at: AtomicI64,
+    stored_beat_at: AtomicI64,
     draining: AtomicBool,
     closed_until: AtomicI64,
     /// Running, queued, backlog and free KV of the last report in one word.
@@ -60,6 +63,8 @@ impl NodeLive {
             tunnel,
             tunnels: AtomicU32::new(0),
             heard_at: AtomicI64::new(i64::MIN),
+            beat_at: AtomicI64::new(i64::MIN),
+            stored_beat_at: AtomicI64::new(i64::MIN),
             draining: AtomicBool::new(false),
             closed_until: AtomicI64::new(i64::MIN),
             load: AtomicU64::new(0),
@@ -104,6 +109,24 @@ impl NodeLive {
     /// It was heard of: a heartbeat, a frame, an answer.
     pub fn heard(&self, now: Timestamp) {
         self.heard_at.fetch_max(now.unix_micros(), Ordering::AcqRel);
+    }
+
+    /// It sent a heartbeat to this replica.
+    pub fn beat(&self, now: Timestamp) {
+        self.heard(now);
+        self.beat_at.fetch_max(now.unix_micros(), Ordering::AcqRel);
+    }
+
+    /// A heartbeat of it is stored.
+    pub fn beat_elsewhere(&self, at: Timestamp) {
+        self.stored_beat_at.fetch_max(at.unix_micros(), Ordering::AcqRel);
+    }
+
+    /// The last heartbeat taken here, and the last one stored, if any.
+    #[must_use]
+    pub fn beats(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let [here, stored] = [&self.beat_at, &self.stored_beat_at].map(|at| some_instant(at.load(Ordering::Acquire)));
+        (here, stored)
     }
 
     /// It says whether it finishes what it has.

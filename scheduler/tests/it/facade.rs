@@ -94,6 +94,32 @@ fn the_last_tunnel_takes_the_credits_with_it() {
     assert!(one(&scheduler, &world::ask()).is_some());
 }
 
+#[test]
+fn a_busy_node_gets_no_new_work_until_it_says_otherwise() {
+    use protocol::session::{Heartbeat, NodeState};
+
+    let (scheduler, _presence, _control) = tunnelled(5);
+    let beat = |seq, state| {
+        let (sent_at_ms, offers, gpus) = (START.unix_ms(), Vec::new(), Vec::new());
+        let beat = Heartbeat { seq, sent_at_ms, state, offers, gpus };
+        scheduler.on_heartbeat(world::node_id(1), &beat, START).unwrap();
+    };
+    for (seq, state, served) in [
+        (1, NodeState::Ready, true),
+        (2, NodeState::Busy, false),
+        (3, NodeState::Ready, true),
+        (4, NodeState::Draining, false),
+    ] {
+        beat(seq, state);
+        // What stops work acts on the snapshot there is; what lets it in, from the next one on.
+        if !served {
+            assert!(one(&scheduler, &world::ask()).is_none(), "{state:?}");
+        }
+        scheduler.rebuild(START);
+        assert_eq!(one(&scheduler, &world::ask()).is_some(), served, "{state:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_control_stream_greets_and_gives_back_what_is_recalled() {
     let (scheduler, _presence, control) = tunnelled(5);

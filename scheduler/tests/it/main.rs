@@ -7,5 +7,6 @@ mod facade;
 mod filter;
 mod placement;
 mod refusals;
+mod replay;
 mod store;
 mod world;
