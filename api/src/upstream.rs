@@ -57,5 +57,17 @@ pub enum SendError {
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl SendError {
+    /// Whether nothing of the request has left: its credit was never used. A connection that broke may have
+    /// carried it.
+    #[must_use]
+    pub const fn is_unsent(&self) -> bool {
+        match self {
+            Self::NoTunnel | Self::Full | Self::ConnectTimeout(_) | Self::Refused(_) => true,
+            Self::Broken(_) => false,
+        }
+    }
+}
+
 /// An answer's head and its body, still arriving.
 pub type NodeResponse = Response<Incoming>;

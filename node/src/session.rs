@@ -121,12 +121,16 @@ impl Session {
     /// Makes the node known to the broker, or finds it again by its key.
     pub(crate) async fn register(&self) -> Result<NodeId, Error> {
         let direct = self.config.direct.as_ref();
+        let hardware = match &self.config.hardware {
+            Some(told) => told.clone(),
+            None => inventory::hardware().await,
+        };
         let node = CreateNode {
             public_key: self.key.public_hex(),
             mode: if direct.is_some() { NodeMode::Direct } else { NodeMode::Tunnel },
             base_url: direct.map(|direct| direct.base_url.to_string()),
             upstream_key: direct.map(|direct| direct.upstream_key.expose_secret().to_owned()),
-            hardware: self.config.hardware.clone().unwrap_or_else(inventory::hardware),
+            hardware,
             location: self.config.location.clone(),
             engine: self.told.info.clone(),
             privacy: self.config.privacy,

@@ -172,6 +172,7 @@ async fn serve(link: Arc<Link>, io: Upgraded, replica: Option<ReplicaName>, shut
         .timer(TokioTimer::new())
         .max_concurrent_streams(serve::MAX_STREAMS)
         .max_pending_accept_reset_streams(serve::MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(serve::LATE_FRAMES)
         .initial_stream_window_size(serve::STREAM_WINDOW)
         .initial_connection_window_size(serve::CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

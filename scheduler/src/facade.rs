@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::ask::Ask;
 use crate::attempt::Record;
 use crate::config::Config;
+use crate::credit;
 use crate::error::Error;
 use crate::explain::Explanation;
 use crate::liveness::{Heard, Heartbeats, START_GRACE, Standing, standing};
@@ -182,7 +183,7 @@ impl Scheduler {
             let wait = until.since(now).min(most);
             let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + wait);
             let work = f64::from(ask.prompt_tokens) + f64::from(ask.output());
-            let weight = 1;
+            let weight = self.least_weight(ask);
             let entered = self.inner.rooms.enter(&ask.model, ask.organization, ask.tier, work, weight, again);
             let Some(mut ticket) = entered else { return Decision::Refuse { availability, why } };
             self.inner.changed.notify.notify_one();
@@ -191,6 +192,13 @@ impl Scheduler {
             }
             again = true;
         }
+    }
+
+    /// Slots the ask takes where they are largest: what it waits for at least.
+    fn least_weight(&self, ask: &Ask) -> u32 {
+        let snapshot = self.inner.snapshot.load();
+        let largest = snapshot.model(&ask.model).and_then(|pool| pool.offers.iter().map(|o| o.tokens_per_slot).max());
+        largest.map_or(1, |tokens_per_slot| credit::weight(ask.prompt_tokens, ask.output(), tokens_per_slot))
     }
 
     /// Takes room on an offer right before dispatch; `None` when others were quicker.
@@ -308,7 +316,8 @@ impl Scheduler {
         nodes
     }
 
-    /// Gives idle credits back and states what is wanted. Called about every second.
+    /// Gives idle credits back, states what is wanted, and restates counters that have come apart. Called about
+    /// every second.
     pub fn tend(&self, now: Timestamp) {
         let wanted = self.inner.rooms.wanted();
         let snapshot = self.inner.snapshot.load();
@@ -317,7 +326,10 @@ impl Scheduler {
             pool.offers.iter().filter(|offer| offer.node.is_tunnel()).for_each(|offer| offer.node.want(weight));
         }
         let nodes: Vec<Arc<NodeLive>> = self.inner.registry.lock().nodes().cloned().collect();
-        nodes.iter().for_each(|node| node.idle(now));
+        let restated = nodes.iter().filter(|node| node.tend(now)).count();
+        if restated > 0 {
+            metrics::counter!("steelyard_scheduler_credits_restated_total").increment(restated as u64);
+        }
     }
 
     /// Why an ask was placed as it was, and what came of it.
@@ -348,15 +360,19 @@ impl Control {
         }
     }
 
-    /// Frames to send to the node: waits until there is at least one. The first is the greeting.
-    pub async fn outbound(&self) -> Vec<ReplicaFrame> {
+    /// Frames to send to the node: waits until there is at least one. The first is the greeting. `None` once
+    /// this stream no longer speaks for the node: another one must be opened, if none was.
+    pub async fn outbound(&self) -> Option<Vec<ReplicaFrame>> {
         loop {
             // Enabled before looking, so that a frame pushed in between still wakes us.
             let mut filled = std::pin::pin!(self.node.outbox_filled.notified());
             filled.as_mut().enable();
+            if !self.node.is_open(self.session) {
+                return None;
+            }
             let frames = self.node.take_outbox();
             if !frames.is_empty() {
-                return frames;
+                return Some(frames);
             }
             filled.await;
         }

@@ -233,9 +233,16 @@ impl Admission {
         self.reached = true;
     }
 
+    /// It did not leave after all: no stream, no connection, no address. Its credit was never used.
+    pub const fn unsent(&mut self) {
+        self.reached = false;
+    }
+
     /// The first content came: the prompt no longer queues.
     pub fn first_content(&self) {
-        self.offer.node.prefilled(self.dispatch);
+        if self.offer.node.began(self.dispatch) {
+            self.rooms.room_freed();
+        }
     }
 
     /// The attempt ended; what it showed counts from now on.
@@ -253,11 +260,13 @@ impl Admission {
             let tokens = f64::from(self.circumstances.uncached_tokens) + f64::from(seen.output_tokens);
             live.model.add_tokens(self.offer.owner, tokens);
         }
-        let slow = seen.first_content.is_some_and(|first| {
+        // A whole answer's first content is its last: it says nothing of either.
+        let first_content = seen.first_content.filter(|_| !seen.plain);
+        let slow = first_content.is_some_and(|first| {
             first.as_secs_f64() > OVERLOADED_FACTOR * self.kappa * self.circumstances.predicted_first_s
         });
         // A prediction under a tenth of a second is too easily missed threefold by noise alone.
-        if slow && seen.first_content.is_some_and(|first| first.as_millis() >= 1_000) {
+        if slow && first_content.is_some_and(|first| first.as_millis() >= 1_000) {
             self.offer.node.overloaded(seen.at);
         }
         let mut measure = live.measure.lock();
@@ -272,8 +281,11 @@ impl Admission {
     fn busy(&self, retry_after: Option<std::time::Duration>, credit: bool, now: Timestamp) {
         self.forget_probe();
         if credit {
-            // Its grants and our count differ: not overload, only a lost frame.
-            self.offer.node.refused();
+            // Its grants and our count differ: not overload, only a lost frame. A request that never left was
+            // refused by nobody but us.
+            if self.reached {
+                self.offer.node.refused();
+            }
             return;
         }
         self.offer.node.overloaded(now);
