@@ -5,6 +5,7 @@ mod cut;
 mod direct;
 mod pool;
 mod tunnel;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use control::{Turn, drive as drive_control};
 pub use direct::{Direct, DirectConfig, Refusal, check_url};
 pub use pool::{Answer, Registered, Upstreams};
 pub use tunnel::Tunnel;
+pub use websocket::{accept as accept_websocket, inside as inside_websocket};
 
 /// A request to a node.
 pub type NodeRequest = Request<BoxBody<Bytes, std::convert::Infallible>>;

@@ -18,9 +18,10 @@ use super::{NodeRequest, NodeResponse, SendError};
 /// How far one unread stream may fill: some seconds of any model's output, little enough that a
 /// thousand readers that stopped still fit the connection's window.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// The HTTP/2 library closes a connection whose unread small frames exceed a budget that grows with
-/// this window; at 64 MiB no single reader can exhaust it.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+/// The HTTP/2 library closes a connection whose unread small frames exceed a budget of half this window: each
+/// counts as what it lacks to 256 bytes. A full stream window of 84-byte tokens costs a quarter of a megabyte, so
+/// at 256 MiB every stream of a tunnel may stall at once. It is no memory by itself: the stream windows bound that.
+const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
 /// The library also closes a connection for good after so many frames that came for streams it had forgotten.
 /// That is what is still on its way when callers leave during a stall, so a tunnel meets it over the days; a peer
 /// that does it on purpose costs us one small frame each time until then.

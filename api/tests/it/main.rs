@@ -15,3 +15,4 @@ mod providers;
 mod stream;
 mod support;
 mod tunnel;
+mod upstream;
