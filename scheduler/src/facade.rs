@@ -1,7 +1,7 @@
 //! The scheduler as the gateway sees it: one cheap handle to the snapshot, the counters, the rooms.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use crate::pool::node_live::NodeLive;
 use crate::pool::snapshot::Snapshot;
 use crate::provider::Listing;
 use crate::store;
+use crate::telemetry::{TIMED_ONE_IN, telemetry};
 
 /// Placement and everything it needs to know. Clones share all of it.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ struct Inner {
     heartbeats: Mutex<Heartbeats>,
     rooms: Arc<Rooms>,
     changed: Changed,
+    /// Counts decisions, to time a share of them.
+    decisions: AtomicU32,
     grace_until: Timestamp,
 }
 
@@ -84,6 +87,7 @@ impl Scheduler {
             heartbeats: Mutex::default(),
             rooms: Arc::default(),
             changed: Changed::default(),
+            decisions: AtomicU32::new(0),
             grace_until,
             config,
             env,
@@ -148,13 +152,13 @@ impl Scheduler {
 
     /// Decides where an ask is served. Takes nothing yet: [`Scheduler::admit`] does.
     pub fn place(&self, ask: &Ask, now: Timestamp, rng: &mut impl Rng) -> Decision {
+        let timed = self.inner.decisions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_ONE_IN);
+        let begun = timed.then(std::time::Instant::now);
         let decision = place(&self.inner.snapshot.load(), ask, now, rng);
-        let outcome = match &decision {
-            Decision::Place { .. } => "place",
-            Decision::Wait { .. } => "wait",
-            Decision::Refuse { .. } => "refuse",
-        };
-        metrics::counter!("steelyard_scheduler_decisions_total", "outcome" => outcome).increment(1);
+        if let Some(begun) = begun {
+            telemetry().decision.record(begun.elapsed());
+        }
+        telemetry().decided(&decision);
         decision
     }
 
@@ -162,18 +166,17 @@ impl Scheduler {
     ///
     /// The result is [`Decision::Place`] or [`Decision::Refuse`]: a wait that ends in vain is refused.
     pub async fn acquire(&self, ask: &Ask, rng: &mut (impl Rng + Send)) -> Decision {
-        let mut deadline: Option<tokio::time::Instant> = None;
-        let mut again = false;
-        loop {
+        let mut waiting: Option<(tokio::time::Instant, tokio::time::Instant)> = None;
+        let decided = loop {
             let now = self.inner.env.now();
             let (until, availability, why) = match self.place(ask, now, rng) {
                 Decision::Wait { until, availability, why } => (until, availability, why),
                 decided => {
-                    if again {
+                    if waiting.is_some() {
                         // There may be more where this came from: the next in line looks too.
                         self.inner.rooms.room_freed();
                     }
-                    return decided;
+                    break decided;
                 }
             };
             let most = Duration::from_millis(match ask.tier {
@@ -181,17 +184,24 @@ impl Scheduler {
                 _ => self.inner.config.wait_ms,
             });
             let wait = until.since(now).min(most);
-            let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + wait);
+            let again = waiting.is_some();
+            let (_, deadline) = *waiting.get_or_insert_with(|| {
+                let since = tokio::time::Instant::now();
+                (since, since + wait)
+            });
             let work = f64::from(ask.prompt_tokens) + f64::from(ask.output());
             let weight = self.least_weight(ask);
             let entered = self.inner.rooms.enter(&ask.model, ask.organization, ask.tier, work, weight, again);
-            let Some(mut ticket) = entered else { return Decision::Refuse { availability, why } };
+            let Some(mut ticket) = entered else { break Decision::Refuse { availability, why } };
             self.inner.changed.notify.notify_one();
             if tokio::time::timeout_at(deadline, ticket.woken()).await.is_err() {
-                return Decision::Refuse { availability, why };
+                break Decision::Refuse { availability, why };
             }
-            again = true;
+        };
+        if let Some((since, _)) = waiting {
+            telemetry().waited(ask.tier, since.elapsed());
         }
+        decided
     }
 
     /// Slots the ask takes where they are largest: what it waits for at least.
@@ -325,10 +335,12 @@ impl Scheduler {
             let weight = wanted.iter().find(|(model, _)| **model == *pool.id).map_or(0, |(_, weight)| *weight);
             pool.offers.iter().filter(|offer| offer.node.is_tunnel()).for_each(|offer| offer.node.want(weight));
         }
+        telemetry().waiting.set(f64::from(self.inner.rooms.waiting()));
+        telemetry().breakers_out.set(snapshot.models().map(|pool| f64::from(pool.live.out())).sum::<f64>());
         let nodes: Vec<Arc<NodeLive>> = self.inner.registry.lock().nodes().cloned().collect();
         let restated = nodes.iter().filter(|node| node.tend(now)).count();
         if restated > 0 {
-            metrics::counter!("steelyard_scheduler_credits_restated_total").increment(restated as u64);
+            telemetry().credits_restated.increment(restated as u64);
         }
     }
 

@@ -22,6 +22,7 @@ pub mod pool;
 pub mod provider;
 pub mod run;
 pub mod store;
+mod telemetry;
 
 pub use ask::{Ask, Needs, Preferences, ServiceTier, Sort};
 pub use attempt::{Action, Event, Machine, Step};

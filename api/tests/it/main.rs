@@ -5,6 +5,7 @@
 mod bad_input;
 mod credits;
 mod failover;
+mod fleet;
 mod keys;
 mod leaving;
 mod live;

@@ -82,7 +82,7 @@ async fn two_hundred_cancellations_during_a_stall_leave_the_tunnel_standing() {
     live.until_ready(&setup()).await;
     let node = live.nodes[0].handle.status().node.unwrap();
     // It rides on the same tunnel all the while: were that replaced, this stream would break.
-    let mut witness = live.chat(json!({ "stream": true, "max_tokens": 2_000 })).await;
+    let mut witness = live.chat(json!({ "stream": true, "max_tokens": 1_900 })).await;
     witness.until_text().await;
     until("the probe and all else is over", PATIENCE, async || in_flight(&live) == 1).await;
 

@@ -16,6 +16,7 @@ use crate::config::Prior;
 use crate::credit::Dispatch;
 use crate::measure::{Circumstances, Estimate, Measure, Observation, Outcome};
 use crate::place::room::Rooms;
+use crate::telemetry::telemetry;
 
 /// A first content later than this many times its prediction says the node is overloaded.
 const OVERLOADED_FACTOR: f64 = 3.0;
@@ -248,6 +249,7 @@ impl Admission {
     /// The attempt ended; what it showed counts from now on.
     pub fn finish(mut self, seen: &Observation) {
         self.told = true;
+        telemetry().ended(&seen.outcome);
         let live = &self.offer.live;
         match seen.outcome {
             Outcome::Completed => self.count(true, seen.at),
@@ -262,9 +264,11 @@ impl Admission {
         }
         // A whole answer's first content is its last: it says nothing of either.
         let first_content = seen.first_content.filter(|_| !seen.plain);
-        let slow = first_content.is_some_and(|first| {
-            first.as_secs_f64() > OVERLOADED_FACTOR * self.kappa * self.circumstances.predicted_first_s
-        });
+        let predicted_s = self.kappa * self.circumstances.predicted_first_s;
+        if let Some(first) = first_content {
+            telemetry().first_content(first, predicted_s);
+        }
+        let slow = first_content.is_some_and(|first| first.as_secs_f64() > OVERLOADED_FACTOR * predicted_s);
         // A prediction under a tenth of a second is too easily missed threefold by noise alone.
         if slow && first_content.is_some_and(|first| first.as_millis() >= 1_000) {
             self.offer.node.overloaded(seen.at);
@@ -284,6 +288,7 @@ impl Admission {
             // Its grants and our count differ: not overload, only a lost frame. A request that never left was
             // refused by nobody but us.
             if self.reached {
+                telemetry().credits_refused.increment(1);
                 self.offer.node.refused();
             }
             return;
