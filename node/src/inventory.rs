@@ -94,6 +94,7 @@ fn loads(text: &str) -> Vec<GpuLoad> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

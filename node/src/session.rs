@@ -110,6 +110,9 @@ pub(crate) struct Session {
 struct Open {
     renew_at: Instant,
     seq: u64,
+    /// Its own bearer. Waiting for the shared one would be waiting for itself: a tunnel may have had it refused,
+    /// and only this session's task opens the next.
+    bearer: Arc<str>,
 }
 
 impl Session {
@@ -146,7 +149,7 @@ impl Session {
     /// Stays in session until a call fails; the caller waits a little and comes again.
     pub(crate) async fn live(&self, node: NodeId) -> Result<(), Error> {
         let mut open = self.open(node).await?;
-        self.put_offers(node).await?;
+        self.put_offers(node, &open).await?;
         let mut ready = self.engine.ready();
         let mut next = Instant::now();
         loop {
@@ -162,12 +165,12 @@ impl Session {
                 open = self.open(node).await?;
             }
             if std::mem::replace(&mut ready, self.engine.ready()) != ready {
-                self.put_offers(node).await?;
+                self.put_offers(node, &open).await?;
             }
             let reply = self.beat(node, &mut open).await?;
             next = Instant::now() + rhythm(reply.next_in_ms);
             for command in &reply.commands {
-                self.obey(node, command).await?;
+                self.obey(node, &open, command).await?;
             }
         }
     }
@@ -183,15 +186,16 @@ impl Session {
             tracing::warn!(skew_ms, "this machine's clock is off; sessions are refused beyond 30 s");
         }
         let life_ms = u64::try_from(session.expires_at_ms - session.server_time_ms).unwrap_or(0);
-        self.token.set(&session.token);
+        let bearer: Arc<str> = session.token.into();
+        self.token.set(&bearer);
         // At two thirds of its life: time enough to try again before it ends.
         let renew_at = Instant::now() + Duration::from_millis(life_ms * 2 / 3);
         tracing::debug!(node.id = %node, life_ms, "session opened");
-        Ok(Open { renew_at, seq: 0 })
+        Ok(Open { renew_at, seq: 0, bearer })
     }
 
     /// Puts the whole set, unless the broker has exactly it already.
-    async fn put_offers(&self, node: NodeId) -> Result<(), Error> {
+    async fn put_offers(&self, node: NodeId, open: &Open) -> Result<(), Error> {
         let specs = offers::resolve(
             &self.configured(),
             &self.told,
@@ -200,15 +204,15 @@ impl Session {
         )?;
         let path = format!("/v1/providers/{}/nodes/{node}/offers", self.config.provider);
         for _ in 0..PUT_ATTEMPTS {
-            let bearer = self.token.get().await;
-            let (headers, there) = self.client.call(Method::GET, &path).bearer(&bearer).send::<OffersView>().await?;
+            let (headers, there) =
+                self.client.call(Method::GET, &path).bearer(&open.bearer).send::<OffersView>().await?;
             let unchanged = there.data.len() == specs.len()
                 && there.data.iter().zip(&specs).all(|(view, spec)| view.spec == *spec && view.state != "retired");
             if unchanged {
                 self.note(&there);
                 return Ok(());
             }
-            let call = self.client.call(Method::PUT, &path).bearer(&bearer);
+            let call = self.client.call(Method::PUT, &path).bearer(&open.bearer);
             let call = matching(call, &headers).json(&PutOffers { offers: specs.clone() })?;
             match call.send::<OffersView>().await {
                 Ok((_, view)) => {
@@ -262,17 +266,16 @@ impl Session {
             gpus: inventory::gpu_loads(self.config.hardware.is_none()).await,
         };
         let path = format!("/v1/providers/{}/nodes/{node}/heartbeat", self.config.provider);
-        let bearer = self.token.get().await;
-        let call = self.client.call(Method::POST, path).bearer(&bearer).json(&beat)?;
+        let call = self.client.call(Method::POST, path).bearer(&open.bearer).json(&beat)?;
         Ok(call.send::<HeartbeatReply>().await?.1)
     }
 
-    async fn obey(&self, node: NodeId, command: &Command) -> Result<(), Error> {
+    async fn obey(&self, node: NodeId, open: &Open, command: &Command) -> Result<(), Error> {
         tracing::info!(command.id = %command.id, command.kind = %command.kind, "the broker asks");
         match command.kind.as_str() {
             "drain" => self.gate.set_draining(true),
             "resume" => self.gate.set_draining(false),
-            "reload_offers" => self.put_offers(node).await?,
+            "reload_offers" => self.put_offers(node, open).await?,
             "update_required" => tracing::error!("the broker asks for a newer steelyard-node; please update"),
             kind => tracing::warn!(kind, "this build does not know that command"),
         }

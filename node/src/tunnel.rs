@@ -158,7 +158,7 @@ async fn shake(link: &Link, io: Box<dyn Stream>, bearer: &str, websocket: bool) 
     let accept = websocket.then(|| websocket::ask(request.headers_mut()));
     let response = sender.send_request(request).await.map_err(broken)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refusal(link, bearer, response).await.into());
+        return Err(refusal(link, bearer, response).await);
     }
     if accept.as_ref().is_some_and(|accept| !websocket::accepted(response.headers(), accept)) {
         return Err(in_between(link, "the answer belongs to another WebSocket"));
@@ -193,14 +193,16 @@ fn request(link: &Link, bearer: &str) -> Result<Request<Empty<bytes::Bytes>>, Er
     Ok(request)
 }
 
-async fn refusal(link: &Link, bearer: &str, response: http::Response<hyper::body::Incoming>) -> Error {
+async fn refusal(link: &Link, bearer: &str, response: http::Response<hyper::body::Incoming>) -> Missed {
     let status = response.status();
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        link.token.refuse(bearer);
-    }
     let body = Limited::new(response.into_body(), MAX_REFUSAL_BYTES).collect().await;
     let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-    crate::client::refusal(status, &bytes)
+    let missed = Missed::from(crate::client::refusal(status, &bytes));
+    // What stands in between knows nothing of our token.
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && !missed.between {
+        link.token.refuse(bearer);
+    }
+    missed
 }
 
 /// Answers the broker's requests until the tunnel breaks or the node stops.
