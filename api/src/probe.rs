@@ -188,7 +188,12 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
     let request = request(app, placed, &admission);
     admission.sent();
     let started = Instant::now();
-    let answer = app.upstreams.send(&dispatch::route(&placed.offer), request, Duration::from_secs(2)).await?;
+    let sent = app.upstreams.send(&dispatch::route(&placed.offer), request, Duration::from_secs(2)).await;
+    let answer = sent.inspect_err(|error| {
+        if error.is_unsent() {
+            admission.unsent();
+        }
+    })?;
     if !answer.response.status().is_success() {
         return Err(Unclean::Status(answer.response.status()));
     }
@@ -203,6 +208,7 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
         generating: started.elapsed().saturating_sub(first),
         longest_gap: Duration::ZERO,
         output_tokens: tokens,
+        plain: false,
     });
     Ok(())
 }

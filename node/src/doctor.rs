@@ -62,15 +62,15 @@ impl Check {
 
 /// Looks at everything. Never fails itself: what can't be looked at is a failed check.
 pub async fn examine(config: &NodeConfig, env: &Env) -> Vec<Check> {
-    let mut checks = vec![gpu(), disk(config)];
+    let mut checks = vec![gpu().await, disk(config)];
     checks.push(engine(config).await);
     checks.push(key(config));
     checks.extend(broker(config, env).await);
     checks
 }
 
-fn gpu() -> Check {
-    match inventory::query_now(&["--query-gpu=name,memory.total"]) {
+async fn gpu() -> Check {
+    match inventory::query("--query-gpu=name,memory.total").await {
         Some(text) if !text.trim().is_empty() => Check::ok("gpu", text.trim().replace('\n', "; ")),
         _ => Check::bad(
             "gpu",

@@ -382,6 +382,7 @@ fn spawn_tunnels(
                 tls: session.client.tls().clone(),
                 site: site.clone(),
                 token: session.token.clone(),
+                carrier: config.carrier,
                 name: Arc::new(Mutex::new(url.as_str().into())),
                 open: open.clone(),
                 env: session.env.clone(),

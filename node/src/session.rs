@@ -115,6 +115,9 @@ pub(crate) struct Session {
 struct Open {
     renew_at: Instant,
     seq: u64,
+    /// Its own bearer. Waiting for the shared one would be waiting for itself: a tunnel may have had it refused,
+    /// and only this session's task opens the next.
+    bearer: Arc<str>,
 }
 
 impl Session {
@@ -126,12 +129,16 @@ impl Session {
     /// Makes the node known to the broker, or finds it again by its key.
     pub(crate) async fn register(&self) -> Result<NodeId, Error> {
         let direct = self.config.direct.as_ref();
+        let hardware = match &self.config.hardware {
+            Some(told) => told.clone(),
+            None => inventory::hardware().await,
+        };
         let node = CreateNode {
             public_key: self.key.public_hex(),
             mode: if direct.is_some() { NodeMode::Direct } else { NodeMode::Tunnel },
             base_url: direct.map(|direct| direct.base_url.to_string()),
             upstream_key: direct.map(|direct| direct.upstream_key.expose_secret().to_owned()),
-            hardware: self.config.hardware.clone().unwrap_or_else(inventory::hardware),
+            hardware,
             location: self.config.location.clone(),
             engine: self.told.info.clone(),
             privacy: self.config.privacy,
@@ -154,7 +161,7 @@ impl Session {
     /// Stays in session until a call fails; the caller waits a little and comes again.
     pub(crate) async fn live(&self, node: NodeId) -> Result<(), Error> {
         let mut open = self.open(node).await?;
-        self.put_offers(node).await?;
+        self.put_offers(node, &open).await?;
         let mut ready = self.engine.ready();
         let mut next = Instant::now();
         loop {
@@ -170,12 +177,12 @@ impl Session {
                 open = self.open(node).await?;
             }
             if std::mem::replace(&mut ready, self.engine.ready()) != ready {
-                self.put_offers(node).await?;
+                self.put_offers(node, &open).await?;
             }
             let reply = self.beat(node, &mut open).await?;
             next = Instant::now() + rhythm(reply.next_in_ms);
             for command in &reply.commands {
-                self.obey(node, command, reply.server_time_ms).await?;
+                self.obey(node, &open, command, reply.server_time_ms).await?;
             }
         }
     }
@@ -191,15 +198,16 @@ impl Session {
             tracing::warn!(skew_ms, "this machine's clock is off; sessions are refused beyond 30 s");
         }
         let life_ms = u64::try_from(session.expires_at_ms - session.server_time_ms).unwrap_or(0);
-        self.token.set(&session.token);
+        let bearer: Arc<str> = session.token.into();
+        self.token.set(&bearer);
         // At two thirds of its life: time enough to try again before it ends.
         let renew_at = Instant::now() + Duration::from_millis(life_ms * 2 / 3);
         tracing::debug!(node.id = %node, life_ms, "session opened");
-        Ok(Open { renew_at, seq: 0 })
+        Ok(Open { renew_at, seq: 0, bearer })
     }
 
     /// Puts the whole set, unless the broker has exactly it already.
-    async fn put_offers(&self, node: NodeId) -> Result<(), Error> {
+    async fn put_offers(&self, node: NodeId, open: &Open) -> Result<(), Error> {
         let specs = offers::resolve(
             &self.configured(),
             &self.told,
@@ -208,8 +216,8 @@ impl Session {
         )?;
         let path = format!("/v1/providers/{}/nodes/{node}/offers", self.config.provider);
         for _ in 0..PUT_ATTEMPTS {
-            let bearer = self.token.get().await;
-            let (headers, there) = self.client.call(Method::GET, &path).bearer(&bearer).send::<OffersView>().await?;
+            let (headers, there) =
+                self.client.call(Method::GET, &path).bearer(&open.bearer).send::<OffersView>().await?;
             // In whatever order: models are unique on both sides.
             let stands = |spec: &OfferSpec| there.data.iter().any(|view| view.spec == *spec && view.state != "retired");
             let unchanged = there.data.len() == specs.len() && specs.iter().all(stands);
@@ -217,7 +225,7 @@ impl Session {
                 self.note(&there);
                 return Ok(());
             }
-            let call = self.client.call(Method::PUT, &path).bearer(&bearer);
+            let call = self.client.call(Method::PUT, &path).bearer(&open.bearer);
             let call = matching(call, &headers).json(&PutOffers { offers: specs.clone() })?;
             match call.send::<OffersView>().await {
                 Ok((_, view)) => {
@@ -271,8 +279,7 @@ impl Session {
             gpus: inventory::gpu_loads(self.config.hardware.is_none()).await,
         };
         let path = format!("/v1/providers/{}/nodes/{node}/heartbeat", self.config.provider);
-        let bearer = self.token.get().await;
-        let call = self.client.call(Method::POST, path).bearer(&bearer).json(&beat)?;
+        let call = self.client.call(Method::POST, path).bearer(&open.bearer).json(&beat)?;
         Ok(call.send::<HeartbeatReply>().await?.1)
     }
 
@@ -289,7 +296,7 @@ impl Session {
         }))
     }
 
-    async fn obey(&self, node: NodeId, command: &Command, server_time_ms: i64) -> Result<(), Error> {
+    async fn obey(&self, node: NodeId, open: &Open, command: &Command, server_time_ms: i64) -> Result<(), Error> {
         tracing::info!(command.id = %command.id, command.kind = %command.kind, "the broker asks");
         match command.kind.as_str() {
             "drain" => {
@@ -301,7 +308,7 @@ impl Session {
                 *self.deadline.lock() = None;
                 self.gate.set_draining(false);
             }
-            "reload_offers" => self.put_offers(node).await?,
+            "reload_offers" => self.put_offers(node, open).await?,
             "update_required" => tracing::error!("the broker asks for a newer steelyard-node; please update"),
             kind => tracing::warn!(kind, "this build does not know that command"),
         }

@@ -23,6 +23,7 @@ pub mod provider;
 pub mod replay;
 pub mod run;
 pub mod store;
+mod telemetry;
 
 pub use ask::{Ask, Needs, Preferences, ServiceTier, Sort};
 pub use attempt::{Action, Event, Machine, Step};

@@ -4,9 +4,11 @@
 
 mod bad_input;
 mod bounds;
+mod credits;
 mod dialects;
 mod earning;
 mod failover;
+mod fleet;
 mod keys;
 mod leaving;
 mod live;
@@ -21,4 +23,5 @@ mod registering;
 mod stream;
 mod support;
 mod tunnel;
+mod upstream;
 mod works;

@@ -5,6 +5,7 @@ mod attempts;
 mod credits;
 mod facade;
 mod filter;
+mod metrics;
 mod placement;
 mod refusals;
 mod replay;
