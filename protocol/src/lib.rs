@@ -16,7 +16,6 @@ pub mod session;
 #[cfg(feature = "sqlx")]
 mod sql;
 pub mod time;
-pub mod unit;
 pub mod version;
 pub mod wallet;
 
@@ -28,4 +27,3 @@ pub use id::{
 pub use money::{NanoUsd, SignedNanoUsd};
 pub use price::{Price, Prices, Units};
 pub use time::Timestamp;
-pub use unit::TokenCount;
