@@ -9,6 +9,7 @@ mod leaving;
 mod live;
 mod models;
 mod money;
+mod operator;
 mod process;
 mod providers;
 mod stream;
