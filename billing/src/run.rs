@@ -133,7 +133,13 @@ impl Worker for Beat {
                 metrics::gauge!("steelyard_billing_settle_oldest_ms").set(f64::from(waited));
                 p.keeper.renew().await?;
             }
-            Job::Name => p.name.keep().await?,
+            // Not a failure of the tick, which would slow the beat: when the server comes back is when another
+            // process may come, too.
+            Job::Name => {
+                if let Err(error) = p.name.keep().await {
+                    tracing::warn!(%error, "this replica's name could not be asked for");
+                }
+            }
         }
         Ok(Next::Wait)
     }

@@ -133,6 +133,29 @@ async fn parked_settlements_are_listed_replayed_and_discarded() {
     assert!(billing::reconcile(&test.app.db).await.unwrap().is_green());
 }
 
+#[tokio::test]
+async fn a_provider_is_shown_with_what_became_of_its_reports() {
+    let test = TestApp::start().await;
+    let joined = test.join(1).await;
+    let shown = test.admin(&["provider", "show", &joined.provider]).await;
+    assert_eq!(shown["reports_7d"], json!({ "answers": 0, "apart": 0, "missing": 0 }));
+    let provider: protocol::ProviderId = joined.provider.parse().unwrap();
+    // Yesterday counts, a month ago does not.
+    for (day, answers) in [("2025-12-31", 10_i64), ("2025-12-01", 1_000)] {
+        sqlx::query(
+            "insert into report_days (provider_id, day, attempts, apart, unsigned) values ($1, $2::date, $3, 2, 3)",
+        )
+        .bind(protocol::Id::uuid(provider))
+        .bind(day)
+        .bind(answers)
+        .execute(&test.app.db)
+        .await
+        .unwrap();
+    }
+    let shown = test.admin(&["provider", "show", &joined.provider]).await;
+    assert_eq!(shown["reports_7d"], json!({ "answers": 10, "apart": 2, "missing": 3 }));
+}
+
 /// Parks the settlement of a request that reached no provider, as the writer would.
 async fn park(test: &TestApp, org: &str, request: protocol::RequestId) {
     let organization: protocol::OrganizationId = org.parse().unwrap();

@@ -118,9 +118,10 @@ impl World {
         sqlx::query_scalar(waiting).fetch_optional(self.db.pool()).await.unwrap()
     }
 
-    /// Waits until `true`, for at most ten seconds.
+    /// Waits until `true`, for at most twenty seconds.
     pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        for _ in 0..1_000 {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::time::Instant::now() < deadline {
             if holds().await {
                 return;
             }
