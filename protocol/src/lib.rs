@@ -17,7 +17,6 @@ pub mod session;
 #[cfg(feature = "sqlx")]
 mod sql;
 pub mod time;
-pub mod unit;
 pub mod version;
 pub mod wallet;
 
@@ -29,4 +28,3 @@ pub use id::{
 pub use money::{NanoUsd, SignedNanoUsd};
 pub use price::{Price, Prices, Units};
 pub use time::Timestamp;
-pub use unit::TokenCount;

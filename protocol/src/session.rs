@@ -351,3 +351,42 @@ pub struct RefusedReport {
     /// Why.
     pub reason: String,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::Id as _;
+
+    #[test]
+    fn the_bytes_of_a_heartbeat_never_change() {
+        let load = OfferLoad {
+            offer_id: OfferId::from_uuid(Uuid::from_u128(4)),
+            in_flight: 3,
+            queued: 2,
+            kv_cache_free: Some(0.5),
+        };
+        let heartbeat = Heartbeat {
+            seq: 7,
+            sent_at_ms: 1_767_225_600_000,
+            state: NodeState::Busy,
+            offers: vec![load, OfferLoad { kv_cache_free: None, ..load }],
+            gpus: vec![GpuLoad { used_mib: 20_480, util: 0.25, temp_c: Some(61.5) }],
+        };
+        let golden = include_str!("../tests/golden/heartbeat.json").trim();
+        assert_eq!(serde_json::to_string(&heartbeat).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<Heartbeat>(golden).unwrap(), heartbeat);
+        // What may be left out, may be.
+        let bare: Heartbeat = serde_json::from_str(r#"{"seq":1,"sent_at_ms":2,"state":"ready"}"#).unwrap();
+        assert!(bare.offers.is_empty() && bare.gpus.is_empty());
+    }
+
+    #[test]
+    fn the_bytes_of_a_session_challenge_never_change() {
+        let bytes =
+            session_challenge_bytes(NodeId::from_uuid(Uuid::from_u128(3)), "0123456789abcdef", 1_767_225_600_000);
+        assert_eq!(hex::encode(bytes), include_str!("../tests/golden/session_challenge.hex").trim());
+    }
+}

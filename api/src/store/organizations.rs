@@ -106,6 +106,19 @@ pub async fn find_project(
     Ok(projects.into_iter().find(|project| project.id == id))
 }
 
+/// Whose a project is.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_owner(conn: &mut PgConnection, project: ProjectId) -> Result<Option<OrganizationId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select organization_id as "organization: OrganizationId" from projects where project_id = $1"#,
+        project as ProjectId,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// All projects of an organization, the default one first.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod live;
 mod models;
 mod money;
 mod nodes;
+mod operator;
 mod polling;
 mod probing;
 mod process;

@@ -83,7 +83,7 @@ async fn resize_window(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update budget_windows
-            set limit_nano_usd = $3,
+            set limit_nano_usd = $3, limit_at = now(),
                 available_nano_usd = greatest(available_nano_usd - over_nano_usd + $3 - limit_nano_usd, 0),
                 over_nano_usd = greatest(over_nano_usd - available_nano_usd - $3 + limit_nano_usd, 0)
           where budget_id = $1 and starts_at = $2",
@@ -126,6 +126,14 @@ pub(crate) async fn list(conn: &mut PgConnection, scopes: &[BudgetScope]) -> Res
         Ok(Budget { id: row.budget_id, scope, limit: row.limit, reset })
     });
     parsed.collect()
+}
+
+/// What was charged within the window of a budget that `now` lies in.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn spent_now(conn: &mut PgConnection, budget: &Budget, now: Timestamp) -> Result<NanoUsd, sqlx::Error> {
+    spent(conn, budget.id, Window::of(budget.reset, now).starts_at).await
 }
 
 /// What was charged within one window of a budget.
