@@ -19,11 +19,17 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::keys::routes())
         .merge(routes::providers::routes())
         .merge(routes::tunnel::routes());
-    Router::new()
+    let routes = Router::new()
         .nest("/v1", api.clone())
         .nest("/api/v1", api)
         .merge(routes::health::routes())
-        .merge(routes::document::routes())
+        .merge(routes::document::routes());
+    dress(routes, app)
+}
+
+/// Puts around `routes` what every answer goes through, those nobody wrote a handler for included.
+pub fn dress(routes: Router<AppState>, app: AppState) -> Router {
+    routes
         .fallback(request::unknown_url)
         .method_not_allowed_fallback(request::method_not_allowed)
         .layer(DefaultBodyLimit::max(app.config.gateway.max_body_bytes))
