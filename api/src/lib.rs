@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod error;
 pub mod extract;
 pub mod generation;
+pub mod idempotency;
 pub mod keys;
 pub mod openapi;
 pub mod probe;

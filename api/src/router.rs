@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::idempotency;
 use crate::request;
 use crate::routes;
 use crate::state::AppState;
@@ -18,7 +19,8 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::key::routes())
         .merge(routes::keys::routes())
         .merge(routes::providers::routes())
-        .merge(routes::tunnel::routes());
+        .merge(routes::tunnel::routes())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep));
     let routes = Router::new()
         .nest("/v1", api.clone())
         .nest("/api/v1", api)

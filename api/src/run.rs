@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::commands::Error;
 use crate::config::Config;
+use crate::idempotency;
 use crate::keys::Keys;
 use crate::probe::Prober;
 use crate::sessions::Sessions;
@@ -39,6 +40,10 @@ impl App {
         scheduler.reload(&mut *db.acquire().await?).await?;
         let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
         catalogue.refresh(&db, &tokenizers).await?;
+        let running = idempotency::Running::new(billing.boot());
+        if billing.is_sole_bearer() {
+            idempotency::lapse_earlier_boots(&db, &config.server, &running).await?;
+        }
         let direct = Direct::new(DirectConfig {
             allow_private: config.providers.allow_private,
             connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
@@ -50,6 +55,7 @@ impl App {
             seeds: SeedKey::new(env.bytes()),
             catalogue: Mutex::new(catalogue),
             billing,
+            running,
             scheduler,
             tokenizers,
             metrics,
@@ -85,6 +91,8 @@ pub fn spawn_all(app: &AppState) {
     worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
     worker::spawn(app.env.clone(), app.metrics.upkeep(), shutdown);
+    let upkeep = idempotency::Upkeep::new(app.db.clone(), app.running.clone());
+    worker::spawn(app.env.clone(), upkeep, shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
 }
 

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod challenges;
+pub mod idempotency;
 pub mod keys;
 pub mod models;
 pub mod orders;

@@ -47,6 +47,8 @@ struct Inner {
     buffer: Arc<Buffer>,
     prices: Arc<PriceBook>,
     boot: BootId,
+    /// Whether the name was free at the start.
+    is_sole_bearer: bool,
     stopping: AtomicBool,
     /// Ends the loops.
     loops: CancellationToken,
@@ -69,7 +71,8 @@ impl Billing {
         let boot: BootId = env.mint();
         let mut own = db.acquire().await?.detach();
         store::replicas::insert(&mut own, replica, boot).await?;
-        if claim_name(&mut own, replica).await? {
+        let is_sole_bearer = claim_name(&mut own, replica).await?;
+        if is_sole_bearer {
             let closed = run::close_earlier_boots(&mut own, replica, boot).await?;
             if closed > 0 {
                 tracing::info!(closed, replica, "closed leases of earlier boots");
@@ -108,6 +111,7 @@ impl Billing {
             buffer,
             prices,
             boot,
+            is_sole_bearer,
             stopping: AtomicBool::new(false),
             loops,
             tasks,
@@ -115,6 +119,12 @@ impl Billing {
             writer: Mutex::new(Some(writer)),
             name_lock: Mutex::new(Some(own)),
         })))
+    }
+
+    /// Whether nobody else ran under this replica's name when it started: then its earlier boots are gone.
+    #[must_use]
+    pub fn is_sole_bearer(&self) -> bool {
+        self.0.is_sole_bearer
     }
 
     /// Sets money aside for a request, from its account and every limit above it, or from none.

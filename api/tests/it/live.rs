@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 pub use books::Billed;
 pub use cable::Cable;
-pub use wire::{Frame, chat_body, content, finish, last_error};
+pub use wire::{Frame, Wire, chat_body, content, finish, last_error};
 
 use crate::support::{text, wallet};
 

@@ -5,6 +5,7 @@
 mod bad_input;
 mod edge;
 mod failover;
+mod idempotency;
 mod keys;
 mod leaving;
 mod live;
