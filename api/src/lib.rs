@@ -29,3 +29,4 @@ pub mod state;
 pub mod store;
 pub mod tokenizer;
 pub mod upstream;
+pub mod webhooks;

@@ -20,6 +20,7 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::keys::routes())
         .merge(routes::providers::routes())
         .merge(routes::tunnel::routes())
+        .merge(routes::webhooks::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep));
     let routes = Router::new()
         .nest("/v1", api.clone())

@@ -16,3 +16,4 @@ pub mod providers;
 pub mod reports;
 pub mod sessions;
 pub mod tunnel;
+pub mod webhooks;

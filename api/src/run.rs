@@ -5,6 +5,7 @@ use std::time::Duration;
 use platform::shutdown::Shutdown;
 use platform::telemetry::Metrics;
 use platform::worker::{self, Next, Worker};
+use protocol::event::Event;
 use protocol::{Env, Timestamp};
 use scheduler::Scheduler;
 use scheduler::attempt::seed::SeedKey;
@@ -14,13 +15,13 @@ use tokio::sync::Mutex;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::commands::Error;
 use crate::config::Config;
-use crate::idempotency;
 use crate::keys::Keys;
 use crate::probe::Prober;
 use crate::sessions::Sessions;
 use crate::state::{App, AppState};
 use crate::tokenizer::Tokenizers;
 use crate::upstream::{Direct, DirectConfig, Upstreams};
+use crate::{idempotency, webhooks};
 
 impl App {
     /// Builds every part on a migrated database. Nothing runs yet but billing's own loops.
@@ -91,6 +92,8 @@ pub fn spawn_all(app: &AppState) {
     worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
     worker::spawn(app.env.clone(), app.metrics.upkeep(), shutdown);
+    worker::spawn(app.env.clone(), webhooks::Fanout::new(app.db.clone(), app.env.clone()), shutdown);
+    worker::spawn(app.env.clone(), webhooks::Deliverer::new(app.clone()), shutdown);
     let upkeep = idempotency::Upkeep::new(app.db.clone(), app.running.clone());
     worker::spawn(app.env.clone(), upkeep, shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
@@ -154,10 +157,23 @@ impl Worker for Silence {
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
-        let mut conn = self.0.db.acquire().await?;
-        for node in scheduler::run::take_offline(&self.0.scheduler, &mut conn, now).await? {
-            tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
-        }
-        Ok(Next::Wait)
+        take_offline(&self.0, now).await.map(|()| Next::Wait)
     }
+}
+
+/// Marks nodes offline that were silent too long, and says so to whoever listens.
+///
+/// # Errors
+/// When the database fails; nothing is marked then.
+pub async fn take_offline(app: &App, now: Timestamp) -> Result<(), scheduler::Error> {
+    let mut tx = app.db.begin().await?;
+    let silent = scheduler::run::take_offline(&app.scheduler, &mut tx, now).await?;
+    for node in &silent {
+        platform::outbox::append(&mut tx, app.env.mint(), &Event::NodeOffline { node: *node }, now).await?;
+    }
+    tx.commit().await?;
+    for node in silent {
+        tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod challenges;
+pub mod deliveries;
 pub mod idempotency;
 pub mod keys;
 pub mod models;
@@ -12,3 +13,4 @@ pub mod orders;
 pub mod organizations;
 pub mod sessions;
 pub mod tokenizers;
+pub mod webhooks;

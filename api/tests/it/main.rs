@@ -16,3 +16,4 @@ mod providers;
 mod stream;
 mod support;
 mod tunnel;
+mod webhooks;
