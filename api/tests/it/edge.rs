@@ -31,8 +31,7 @@ async fn does_not_hold_places(opening: &'static [u8], then: &'static [u8]) {
         let mut socket = TcpStream::connect(live.address).await.unwrap();
         socket.write_all(opening).await.unwrap();
         held.push(tokio::spawn(async move {
-            let mut bytes = then.iter().cycle();
-            while let Some(byte) = bytes.next() {
+            for byte in then.iter().cycle() {
                 tokio::time::sleep(HEAD / 8).await;
                 if socket.write_all(&[*byte]).await.is_err() {
                     return;

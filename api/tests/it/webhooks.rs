@@ -158,7 +158,7 @@ async fn facts_come_in_order_and_to_those_who_asked() {
     post.fanout.tick(now).await.unwrap();
     let mut second = Deliverer::new(post.test.app.clone());
     let (one, two) = tokio::join!(post.deliverer.tick(now), second.tick(now));
-    (one.unwrap(), two.unwrap());
+    one.and(two).unwrap();
     post.settled().await;
     let got: Vec<_> = post.receiver.taken().iter().map(|got| got.header("webhook-id")).collect();
     assert_eq!(got, events);
