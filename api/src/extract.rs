@@ -7,7 +7,7 @@ mod path;
 mod provider;
 mod query;
 
-pub use body::{BODY_LIMIT, Json, read_body};
+pub use body::{BODY_LIMIT, Json, is_json, read_body, read_body_in_time};
 pub use caller::{Admin, Caller, Manager, Payer, authenticate, bearer};
 pub use node::{NodeCaller, Supplier};
 pub use path::Path;

@@ -22,3 +22,4 @@ pub mod reports;
 pub mod responses;
 pub mod sessions;
 pub mod tunnel;
+pub mod webhooks;

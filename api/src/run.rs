@@ -24,6 +24,7 @@ use crate::sessions::Sessions;
 use crate::state::{App, AppState};
 use crate::tokenizer::Tokenizers;
 use crate::upstream::{Direct, DirectConfig, Upstreams};
+use crate::{idempotency, webhooks};
 
 impl App {
     /// Builds every part on a migrated database. Nothing runs yet but billing's own loops.
@@ -43,6 +44,10 @@ impl App {
         scheduler.reload(&mut *db.acquire().await?).await?;
         let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
         catalogue.refresh(&db, &tokenizers).await?;
+        let running = idempotency::Running::new(billing.boot());
+        if billing.is_sole_bearer() {
+            idempotency::lapse_earlier_boots(&db, &config.server, &running).await?;
+        }
         let direct = Direct::new(DirectConfig {
             allow_private: config.providers.allow_private,
             connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
@@ -57,6 +62,7 @@ impl App {
             seeds: SeedKey::new(env.bytes()),
             catalogue: Mutex::new(catalogue),
             billing,
+            running,
             scheduler,
             tokenizers,
             metrics,
@@ -94,6 +100,10 @@ pub fn spawn_all(app: &AppState) {
     worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Lookout(app.clone()), shutdown);
     worker::spawn(app.env.clone(), app.metrics.upkeep(), shutdown);
+    worker::spawn(app.env.clone(), webhooks::Fanout::new(app.db.clone(), app.env.clone()), shutdown);
+    worker::spawn(app.env.clone(), webhooks::Deliverer::new(app.clone()), shutdown);
+    let upkeep = idempotency::Upkeep::new(app.db.clone(), app.running.clone());
+    worker::spawn(app.env.clone(), upkeep, shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
 }
 
@@ -160,16 +170,23 @@ impl Worker for Silence {
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
-        let mut tx = self.0.db.begin().await?;
-        // Rows change and are returned once, whichever replica looks: the fact goes with that change.
-        let gone = scheduler::run::take_offline(&self.0.scheduler, &mut tx, now).await?;
-        for node in &gone {
-            platform::outbox::append(&mut tx, self.0.env.mint(), &Event::NodeOffline { node: *node }, now).await?;
-        }
-        tx.commit().await?;
-        for node in gone {
-            tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
-        }
-        Ok(Next::Wait)
+        take_offline(&self.0, now).await.map(|()| Next::Wait)
     }
+}
+
+/// Marks nodes offline that were silent too long, and says so to whoever listens.
+///
+/// # Errors
+/// When the database fails; nothing is marked then.
+pub async fn take_offline(app: &App, now: Timestamp) -> Result<(), scheduler::Error> {
+    let mut tx = app.db.begin().await?;
+    let silent = scheduler::run::take_offline(&app.scheduler, &mut tx, now).await?;
+    for node in &silent {
+        platform::outbox::append(&mut tx, app.env.mint(), &Event::NodeOffline { node: *node }, now).await?;
+    }
+    tx.commit().await?;
+    for node in silent {
+        tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
+    }
+    Ok(())
 }

@@ -47,6 +47,8 @@ pub struct App {
     pub address: OnceLock<SocketAddr>,
     /// Seeds for requests that bring none, so that answers can be judged later.
     pub seeds: SeedKey,
+    /// Requests with an `Idempotency-Key` that run here.
+    pub running: crate::idempotency::Running,
     /// What `/metrics` prints.
     pub metrics: platform::telemetry::Metrics,
     /// Owner of every task.

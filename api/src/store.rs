@@ -5,9 +5,12 @@
 
 pub mod audit;
 pub mod challenges;
+pub mod deliveries;
+pub mod idempotency;
 pub mod keys;
 pub mod models;
 pub mod orders;
 pub mod organizations;
 pub mod sessions;
 pub mod tokenizers;
+pub mod webhooks;

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use protocol::NodeId;
 
 pub use control::{Turn, drive as drive_control};
-pub use direct::{Direct, DirectConfig, Refusal, check_url};
+pub use direct::{Direct, DirectConfig, Refusal, check_target, check_url};
 pub use pool::{Answer, Registered, Upstreams};
 pub use tunnel::Tunnel;
 pub use websocket::{accept as accept_websocket, inside as inside_websocket};

@@ -21,6 +21,7 @@ pub(crate) struct Name {
     db: PgPool,
     replica: String,
     held: Mutex<Option<Held>>,
+    was_free: bool,
 }
 
 struct Held {
@@ -43,7 +44,13 @@ impl Name {
         } else {
             tracing::warn!(replica, "another process runs under this replica's name; its leases are left alone");
         }
-        Ok(Self { db: db.clone(), replica: replica.to_owned(), held: Mutex::new(Some(Held { conn, is_ours })) })
+        let held = Mutex::new(Some(Held { conn, is_ours }));
+        Ok(Self { db: db.clone(), replica: replica.to_owned(), held, was_free: is_ours })
+    }
+
+    /// Whether nobody else had the name at the start.
+    pub const fn was_free(&self) -> bool {
+        self.was_free
     }
 
     /// Takes the name again when it was lost, as with a restart of the server. Leases are left alone: who

@@ -107,6 +107,12 @@ impl Billing {
         })))
     }
 
+    /// Whether nobody else ran under this replica's name when it started: then its earlier boots are gone.
+    #[must_use]
+    pub fn is_sole_bearer(&self) -> bool {
+        self.0.name.was_free()
+    }
+
     /// Sets money aside for a request, from its account and every limit above it, or from none.
     /// In steady state the money is lent to this replica already, and nothing is awaited.
     ///

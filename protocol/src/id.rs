@@ -126,6 +126,8 @@ ids! {
     ReceiptId = "rcpt_";
     /// A single-use text to be signed by a wallet.
     ChallengeId = "chal_";
+    /// A URL that is told of facts.
+    WebhookId = "whk_";
     /// A fact sent through the outbox.
     EventId = "evt_";
     /// One batch of settlements, written in one transaction.

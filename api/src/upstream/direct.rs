@@ -91,6 +91,20 @@ impl Direct {
             bearer.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
+        self.call(request).await
+    }
+
+    /// Sends a request to exactly `url`, by the same rules.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was answered.
+    pub async fn send_to(&self, url: &str, mut request: NodeRequest) -> Result<NodeResponse, SendError> {
+        check_target(url, self.allow_private)?;
+        *request.uri_mut() = url.parse().map_err(|_| Refusal::Url)?;
+        self.call(request).await
+    }
+
+    async fn call(&self, request: NodeRequest) -> Result<NodeResponse, SendError> {
         self.client.request(request).await.map_err(|error| {
             if error.is_connect() && is_timeout(&error) {
                 SendError::ConnectTimeout(self.connect_timeout)
@@ -121,8 +135,22 @@ impl Direct {
 /// [`Refusal`] with the reason.
 pub fn check_url(text: &str, allow_private: bool) -> Result<(), Refusal> {
     let url = Url::parse(text).map_err(|_| Refusal::Url)?;
-    let bare =
-        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if url.query().is_some() {
+        return Err(Refusal::Url);
+    }
+    check(&url, allow_private)
+}
+
+/// Checks a URL that is called as it stands, query and all.
+///
+/// # Errors
+/// [`Refusal`] with the reason.
+pub fn check_target(text: &str, allow_private: bool) -> Result<(), Refusal> {
+    check(&Url::parse(text).map_err(|_| Refusal::Url)?, allow_private)
+}
+
+fn check(url: &Url, allow_private: bool) -> Result<(), Refusal> {
+    let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     if !bare || !matches!(url.scheme(), "https" | "http") {
         return Err(Refusal::Url);
     }
@@ -293,6 +321,9 @@ mod tests {
         check_url("https://93.184.215.14/v1", false).unwrap();
         check_url("https://gpu.example/v1", false).unwrap();
         check_url("http://127.0.0.1:8080/v1", true).unwrap();
+        check_target("https://gpu.example/hook?token=x", false).unwrap();
+        assert!(matches!(check_target("https://10.0.0.1/hook?token=x", false), Err(Refusal::Private(_))));
+        assert_eq!(check_target("http://gpu.example/hook", false), Err(Refusal::Plain));
     }
 
     #[test]
