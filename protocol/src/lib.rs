@@ -23,7 +23,7 @@ pub mod wallet;
 pub use env::Env;
 pub use id::{
     AttemptId, BootId, ChallengeId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
-    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, TransferId,
+    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, ServiceAccountId, TransferId,
 };
 pub use money::{NanoUsd, SignedNanoUsd};
 pub use price::{Price, Prices, Units};
