@@ -86,6 +86,7 @@ async fn prepare(
 ) -> Result<(Box<Generation>, Plan), ApiError> {
     let now = app.env.now();
     let envelope = Envelope::parse(&body).map_err(|bad| ApiError::invalid(bad.param.as_deref(), bad.message))?;
+    caller.may_ask_for(&envelope.model)?;
     let (prompt_tokens, prompt_verified) = count_prompt(app, &envelope, &body).await?;
     let likely = if prompt_verified { prompt_tokens } else { prompt_tokens / BYTES_PER_TOKEN };
     let mut ask = ask::of(&envelope, caller.organization, likely)?;

@@ -53,7 +53,7 @@ async fn show(desk: &Desk, id: OrganizationId) -> Result<Value, Error> {
     let mut conn = desk.db.acquire().await?;
     let organization = organizations::find(&mut conn, id).await?.ok_or_else(|| missing("organization", id))?;
     let projects = organizations::list_projects(&mut conn, id).await?;
-    let keys = keys::list_of(&mut conn, Some(keys::Owner::Organization(id)), None, MAX_ROWS).await?;
+    let keys = keys::list_of(&mut conn, keys::Owner::Organization(id), MAX_ROWS).await?;
     let credits = billing::store::views::credits(&mut conn, id).await?;
     let projects: Vec<Value> =
         projects.into_iter().map(|project| json!({ "id": project.id, "name": project.name })).collect();
