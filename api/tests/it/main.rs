@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod bad_input;
 mod failover;
 mod keys;
@@ -9,6 +10,7 @@ mod leaving;
 mod live;
 mod models;
 mod money;
+mod organization;
 mod process;
 mod providers;
 mod stream;
