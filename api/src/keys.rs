@@ -1,7 +1,7 @@
 //! API keys: what one may do, and the cache that answers without asking the database.
 //!
 //! Only the BLAKE3 digest of a key is stored. A key in steady use is found in memory; the database
-//! is asked once, whoever waits, and pushes a notice when a key is revoked.
+//! is asked once, whoever waits, and pushes a notice when a key is revoked or changed.
 //!
 //! A revoked key stops within a second, also when notices can't come through: an answer from the
 //! cache counts only while the notice channel was heard within `UNHEARD_LIMIT`, or while the
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use protocol::{Env, KeyId, OrganizationId, ProjectId, ProviderId, Timestamp};
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -117,7 +118,37 @@ impl Holder {
     }
 }
 
-/// A key that has not been revoked, as the database knows it.
+/// How a project's list of models is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionMode {
+    /// Only those on it.
+    AllowList,
+    /// All but those on it.
+    DenyList,
+}
+
+impl PermissionMode {
+    /// As stored and shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllowList => "allow_list",
+            Self::DenyList => "deny_list",
+        }
+    }
+}
+
+/// Which models a project's keys may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPermissions {
+    /// How the list is to be read.
+    pub mode: PermissionMode,
+    /// Model ids without a routing suffix, sorted, each once.
+    pub models: Vec<String>,
+}
+
+/// A key that counts, as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
     /// Its id.
@@ -128,9 +159,20 @@ pub struct KeyRecord {
     pub name: String,
     /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
+    /// Which models its project may ask for; `None` for all of them.
+    pub models: Option<ModelPermissions>,
 }
 
 impl KeyRecord {
+    /// Whether the key's project may ask for `model`, an id without a routing suffix.
+    #[must_use]
+    pub fn permits(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|permissions| {
+            let listed = permissions.models.binary_search_by(|id| id.as_str().cmp(model)).is_ok();
+            listed == (permissions.mode == PermissionMode::AllowList)
+        })
+    }
+
     /// What it is for.
     #[must_use]
     pub const fn kind(&self) -> KeyKind {
@@ -188,7 +230,7 @@ impl Keys {
     /// Whose key `secret` is. Does not wait in steady state.
     ///
     /// # Errors
-    /// 401 for a key that is malformed, unknown, revoked or expired; 503 when the database has to be
+    /// 401 for a key that is malformed, unknown, revoked, disabled or expired; 503 when the database has to be
     /// asked and can't be.
     pub async fn find(&self, secret: &str) -> Result<Arc<KeyRecord>, ApiError> {
         let now = self.0.now();
@@ -312,5 +354,34 @@ impl Inner {
 
     fn lost(&self) {
         self.heard_at.clear();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use protocol::Id as _;
+
+    #[test]
+    fn a_list_of_models_lets_in_or_keeps_out_and_no_list_does_neither() {
+        let (organization, project) =
+            (OrganizationId::from_uuid(uuid::Uuid::nil()), ProjectId::from_uuid(uuid::Uuid::nil()));
+        let key = |permissions: Option<(PermissionMode, &[&str])>| KeyRecord {
+            id: KeyId::from_uuid(uuid::Uuid::nil()),
+            holder: Holder::Inference { organization, project },
+            name: "key".to_owned(),
+            expires_at: None,
+            models: permissions.map(|(mode, models)| ModelPermissions {
+                mode,
+                models: models.iter().map(|&model| model.to_owned()).collect(),
+            }),
+        };
+        assert!(key(None).permits("a/b"));
+        let allowed = key(Some((PermissionMode::AllowList, &["a/b", "c/d"])));
+        assert!(allowed.permits("c/d") && !allowed.permits("c/e"));
+        let denied = key(Some((PermissionMode::DenyList, &["a/b", "c/d"])));
+        assert!(!denied.permits("a/b") && denied.permits("c/e"));
+        assert!(!key(Some((PermissionMode::AllowList, &[]))).permits("a/b"));
     }
 }

@@ -22,6 +22,7 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::credits::routes())
         .merge(routes::key::routes())
         .merge(routes::keys::routes())
+        .merge(routes::organization::routes())
         .merge(routes::providers::routes())
         .merge(routes::tunnel::routes())
         .merge(routes::webhooks::routes())

@@ -1,5 +1,6 @@
 //! One file per resource.
 
+mod access;
 pub mod bandwidth;
 pub mod challenges;
 pub mod chat;
@@ -13,13 +14,17 @@ pub mod health;
 pub mod heartbeats;
 pub mod key;
 pub mod keys;
+mod list;
 pub mod messages;
 pub mod models;
 pub mod nodes;
 pub mod offers;
+pub mod organization;
 pub mod providers;
 pub mod reports;
 pub mod responses;
 pub mod sessions;
 pub mod tunnel;
 pub mod webhooks;
+
+pub use access::{Access, ROUTES};

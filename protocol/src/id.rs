@@ -102,6 +102,8 @@ ids! {
     OrganizationId = "org-";
     /// What the money is spent for.
     ProjectId = "proj_";
+    /// A program that holds keys of its own within a project.
+    ServiceAccountId = "svcacct_";
     /// One API key, of any kind. The secret itself is never stored.
     KeyId = "key_";
     /// One call by a user; every other id of that call shares its UUID.

@@ -23,7 +23,7 @@ pub mod wallet;
 pub use env::Env;
 pub use id::{
     AttemptId, BootId, ChallengeId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
-    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, TransferId, WebhookId,
+    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, ServiceAccountId, TransferId, WebhookId,
 };
 pub use money::{NanoUsd, SignedNanoUsd};
 pub use price::{Price, Prices, Units};

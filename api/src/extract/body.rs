@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ApiError;
 use crate::state::{App, AppState};
@@ -80,13 +80,33 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_data() {
-            ApiError::invalid((path != ".").then_some(path.as_str()), inner.to_string())
+            let words = inner.to_string();
+            let param = param(&path, &words);
+            ApiError::invalid(param.as_deref(), words)
         } else {
             ApiError::invalid(None::<&str>, format!("the request body is not valid JSON: {inner}"))
         }
     })?;
     reader.end().map_err(|_| ApiError::invalid(None::<&str>, "something follows the request's JSON value"))?;
     Ok(value)
+}
+
+/// Reads a field whose null means something else than its absence, together with `#[serde(default)]`.
+///
+/// # Errors
+/// When the value is of another type.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(reader).map(Some)
+}
+
+/// The path of the field at fault. A missing field has no place of its own: its object's path and its name make one.
+fn param(path: &str, words: &str) -> Option<String> {
+    let missing = words.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+    match (path, missing) {
+        (".", missing) => missing.map(str::to_owned),
+        (path, Some(missing)) => Some(format!("{path}.{missing}")),
+        (path, None) => Some(path.to_owned()),
+    }
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -102,7 +122,6 @@ impl<T: Serialize> IntoResponse for Json<T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
     struct Inner {
@@ -120,6 +139,10 @@ mod tests {
     fn a_wrong_field_is_named_by_its_path() {
         let error = parse::<Outer>(br#"{"items":[{"count":1},{"count":"two"}]}"#).unwrap_err();
         assert_eq!(error.body()["error"]["param"], "items[1].count");
+        let error = parse::<Outer>(br#"{"items":[{}]}"#).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "items[0].count");
+        let error = parse::<Inner>(b"{}").unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "count");
         assert_eq!(error.status(), 400);
     }
 

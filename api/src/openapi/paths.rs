@@ -8,6 +8,8 @@ macro_rules! operations {
     };
 }
 
+pub(super) use operations;
+
 operations! {
     /// Answers a conversation.
     ///
@@ -67,6 +69,12 @@ operations! {
     #[utoipa::path(post, path = "/v1/providers", operation_id = "createProvider", tag = "Providers", request_body = s::CreateProvider,
         responses((status = 201, description = "Pending", body = s::CreatedProvider), (status = 400, description = "Bad input", body = s::ErrorResponse)))]
     create_provider;
+
+    /// The provider whose key signs the request.
+    #[utoipa::path(get, path = "/v1/providers/{provider}", operation_id = "getProvider", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path)),
+        responses((status = 200, description = "The provider", body = s::Provider), (status = 401, description = "No valid key", body = s::ErrorResponse), (status = 404, description = "Another provider's id", body = s::ErrorResponse)))]
+    get_provider;
 
     /// Asks for another text to sign.
     #[utoipa::path(post, path = "/v1/providers/{provider}/challenges", operation_id = "createChallenge", tag = "Providers",

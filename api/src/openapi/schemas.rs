@@ -11,6 +11,8 @@ macro_rules! shapes {
     };
 }
 
+pub(super) use shapes;
+
 shapes! {
     /// The one shape of every error.
     ErrorResponse { error: ErrorBody, }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, State};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http::StatusCode;
 use protocol::{KeyId, Timestamp, WebhookId};
 use serde::{Deserialize, Serialize};
@@ -31,14 +31,21 @@ const FORMER_SIGNS_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// The routes of this file.
 pub fn routes() -> Router<AppState> {
-    of::<Admin>("/organization/webhooks").merge(of::<ProviderCaller>("/providers/{provider}/webhooks"))
+    Router::new()
+        .route("/organization/webhooks", all::<Admin>())
+        .route("/organization/webhooks/{webhook}", one::<Admin>())
+        .route("/organization/webhooks/{webhook}/rotate_secret", post(rotate::<Admin>))
+        .route("/providers/{provider}/webhooks", all::<ProviderCaller>())
+        .route("/providers/{provider}/webhooks/{webhook}", one::<ProviderCaller>())
+        .route("/providers/{provider}/webhooks/{webhook}/rotate_secret", post(rotate::<ProviderCaller>))
 }
 
-fn of<K: Keeper>(base: &str) -> Router<AppState> {
-    Router::new()
-        .route(base, get(list::<K>).post(create::<K>))
-        .route(&format!("{base}/{{webhook}}"), get(show::<K>).post(update::<K>).delete(delete::<K>))
-        .route(&format!("{base}/{{webhook}}/rotate_secret"), post(rotate::<K>))
+fn all<K: Keeper>() -> MethodRouter<AppState> {
+    get(list::<K>).post(create::<K>)
+}
+
+fn one<K: Keeper>() -> MethodRouter<AppState> {
+    get(show::<K>).post(update::<K>).delete(delete::<K>)
 }
 
 /// Who manages endpoints.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod bad_input;
 mod bounds;
 mod credits;
@@ -18,6 +19,7 @@ mod models;
 mod money;
 mod nodes;
 mod operator;
+mod organization;
 mod polling;
 mod probing;
 mod process;

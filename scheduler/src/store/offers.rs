@@ -169,6 +169,18 @@ pub async fn list_of(conn: &mut PgConnection, node: NodeId) -> Result<(i64, Vec<
     Ok((version, offers))
 }
 
+/// Models that are or ever were offered with `modality` among what they answer in, by id.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn list_models_answering_in(conn: &mut PgConnection, modality: &str) -> Result<Vec<String>, Error> {
+    let models = sqlx::query_scalar!(
+        "select distinct model from offers where spec -> 'output_modalities' ? $1 order by model",
+        modality,
+    );
+    Ok(models.fetch_all(conn).await?)
+}
+
 /// Moves an offer to a state.
 ///
 /// # Errors

@@ -70,7 +70,7 @@ async fn show(desk: &Desk, id: OrganizationId) -> Result<Value, Error> {
     let mut conn = desk.db.acquire().await?;
     let organization = organizations::find(&mut conn, id).await?.ok_or_else(|| missing("organization", id))?;
     let projects = organizations::list_projects(&mut conn, id).await?;
-    let keys = keys::list_of(&mut conn, Some(keys::Owner::Organization(id)), None, MAX_ROWS).await?;
+    let keys = keys::list_of(&mut conn, keys::Owner::Organization(id), MAX_ROWS).await?;
     let credits = billing::store::views::credits(&mut conn, id).await?;
     let state = billing::store::accounts::find_state(&mut conn, id).await?;
     let projects: Vec<Value> =
