@@ -135,7 +135,10 @@ async fn try_offer(
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             tracing::debug!(%error, request.id = %generation.order().request, "an attempt could not be sent");
-            let step = machine.on(Event::Error(fault_of(&error)), ticker.now());
+            if error.is_unsent() {
+                generation.unsent();
+            }
+            let step = machine.on(event_of(&error), ticker.now());
             return ended(generation, machine, step);
         }
         Err(_) => {
@@ -270,12 +273,13 @@ fn head_event(status: StatusCode, headers: &HeaderMap) -> Event {
     Event::Head { status: status.as_u16(), retry_after, credit: text(ours::REFUSED) == Some("credit") }
 }
 
-fn fault_of(error: &SendError) -> NodeFault {
-    match error {
+fn event_of(error: &SendError) -> Event {
+    Event::Error(match error {
+        SendError::Full => return Event::Full,
         SendError::ConnectTimeout(_) => NodeFault::ConnectTimeout,
-        SendError::NoTunnel | SendError::Full | SendError::Refused(_) => NodeFault::Refused,
+        SendError::NoTunnel | SendError::Refused(_) => NodeFault::Refused,
         SendError::Broken(_) => NodeFault::Reset,
-    }
+    })
 }
 
 /// What the client may know of an attempt that ended.

@@ -228,6 +228,13 @@ impl Generation {
         id
     }
 
+    /// The attempt's request did not leave after all.
+    pub fn unsent(&mut self) {
+        if let Some(run) = &mut self.running {
+            run.admission.unsent();
+        }
+    }
+
     /// The attempt's head arrived.
     pub fn answered(&mut self, status: StatusCode) {
         if let Some(run) = &mut self.running {
@@ -239,6 +246,7 @@ impl Generation {
     pub fn content_arrived(&mut self, at: Timestamp) {
         if let Some(run) = &mut self.running {
             run.first_output_at.get_or_insert(at);
+            run.admission.first_content();
         }
     }
 

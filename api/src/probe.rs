@@ -209,6 +209,7 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
         longest_gap: Duration::ZERO,
         output_tokens: tokens,
         plain: false,
+        held_up: false,
     });
     Ok(())
 }

@@ -55,6 +55,8 @@ pub enum Event {
     Full,
     /// The answer comes whole rather than as a stream: its first content will be its last.
     Plain,
+    /// The client took its time to read: how long pieces took from here on is its doing.
+    HeldUp,
     /// Text, reasoning or a fragment of a tool call. A role or an empty delta is not content.
     Content {
         /// Tokens in it.
@@ -134,6 +136,7 @@ struct Running {
     longest_gap: Duration,
     tokens: u32,
     plain: bool,
+    held_up: bool,
 }
 
 #[derive(Debug)]
@@ -259,6 +262,10 @@ impl Machine {
                 }
                 Event::Plain => {
                     run.plain = true;
+                    self.step(Action::Wait)
+                }
+                Event::HeldUp => {
+                    run.held_up = true;
                     self.step(Action::Wait)
                 }
                 // A second head is no answer; released content can't be taken back for its sake.
@@ -406,6 +413,7 @@ impl Machine {
             longest_gap: Duration::ZERO,
             tokens: 0,
             plain: false,
+            held_up: false,
         });
         Action::Dispatch { index, attempt, limits }
     }
@@ -425,6 +433,7 @@ impl Machine {
             longest_gap: run.longest_gap,
             output_tokens: run.tokens,
             plain: run.plain,
+            held_up: run.held_up,
         })
     }
 

@@ -61,6 +61,8 @@ pub struct Observation {
     pub output_tokens: u32,
     /// It came whole rather than as a stream: when its first content came says nothing of when it was made.
     pub plain: bool,
+    /// Its client read slowly: the pauses between its pieces say nothing of the node.
+    pub held_up: bool,
 }
 
 /// The circumstances an attempt was dispatched in.
@@ -158,7 +160,7 @@ impl Measure {
                 if let Some(first) = seen.first_content {
                     self.first_content(first, seen.at, circumstances);
                 }
-                if seen.output_tokens >= 2 {
+                if seen.output_tokens >= 2 && !seen.held_up {
                     let per_token = seen.generating.as_secs_f64() / f64::from(seen.output_tokens - 1);
                     self.tpot.record(f64::from(circumstances.running) + 1.0, per_token, seen.longest_gap);
                 }
@@ -217,6 +219,7 @@ mod tests {
             longest_gap: Duration::ZERO,
             output_tokens: 0,
             plain: false,
+            held_up: false,
         }
     }
 
@@ -267,6 +270,24 @@ mod tests {
         assert_eq!((after.counted, after.uptime), (20, 1.0), "that it succeeded counts");
         let learned = |estimate: Estimate| (estimate.kappa, estimate.sigma, estimate.base_s, estimate.tpot_s);
         assert_eq!(learned(after), learned(before));
+    }
+
+    #[test]
+    fn a_slow_reader_teaches_the_first_token_and_no_pace() {
+        let mut measure = Measure::new(&Prior::default());
+        let before = measure.estimate();
+        let read_slowly = Observation {
+            first_content: Some(Duration::from_millis(900)),
+            generating: Duration::from_secs(60),
+            longest_gap: Duration::from_secs(20),
+            output_tokens: 20,
+            held_up: true,
+            ..observation(Outcome::Completed, 61_000, 1)
+        };
+        (0..20).for_each(|_| measure.observe(&read_slowly, &circumstances(), 0));
+        let after = measure.estimate();
+        assert_eq!((after.tpot_s, after.gap_s), (before.tpot_s, before.gap_s));
+        assert!(after.kappa > before.kappa);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body::Body as _;
+use protocol::Timestamp;
 use scheduler::attempt::classify::NodeFault;
 use scheduler::{Event, Machine, Step};
 use tokio::time::{Instant, Sleep};
@@ -26,6 +28,9 @@ const JSON: &[u8] = b"application/json";
 const MAX_WHOLE_BYTES: usize = 128 * 1024 * 1024;
 /// The most text kept of one answer, as JSON: far above the longest output of any model, for 128 choices.
 const MAX_TEXT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A client that takes longer to ask for more reads slower than models write.
+const SLOW_READER: Duration = Duration::from_millis(100);
 
 /// How far an attempt has come.
 pub enum Progress {
@@ -53,6 +58,8 @@ pub struct Live {
     begun: bool,
     /// The terminal event has been read.
     done: bool,
+    /// When the client was last given something, until it asks for more.
+    released_at: Option<Timestamp>,
     /// An answer that was whole before it had begun, kept until it is asked for.
     early: Option<(Bytes, Step)>,
 }
@@ -60,10 +67,13 @@ pub struct Live {
 impl Live {
     /// Takes over an answer whose head has come.
     #[must_use]
-    pub fn new(machine: Machine, ticker: Ticker, answer: Answer, sink: Sink, choices: u32) -> Self {
+    pub fn new(mut machine: Machine, ticker: Ticker, answer: Answer, sink: Sink, choices: u32) -> Self {
         let json = answer.response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
             kind.as_bytes().get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON))
         });
+        if json {
+            machine.on(Event::Plain, ticker.now());
+        }
         let wake = machine.deadline().map_or_else(Instant::now, |at| ticker.instant(at));
         Self {
             machine,
@@ -76,6 +86,7 @@ impl Live {
             timer: Box::pin(tokio::time::sleep_until(wake)),
             begun: false,
             done: false,
+            released_at: None,
             early: None,
         }
     }
@@ -114,6 +125,7 @@ impl Live {
         if let Some((last, step)) = self.early.take() {
             return Poll::Ready(Progress::Finished(last, step));
         }
+        self.mind_the_reader();
         loop {
             if let Some(progress) = self.take_events(generation) {
                 return Poll::Ready(progress);
@@ -121,6 +133,7 @@ impl Live {
             if self.begun
                 && let Some(bytes) = self.sink.released()
             {
+                self.released_at = Some(self.ticker.now());
                 return Poll::Ready(Progress::Released(bytes));
             }
             match Pin::new(self.answer.body()).poll_frame(cx) {
@@ -144,6 +157,15 @@ impl Live {
                 Poll::Ready(None) => return Poll::Ready(self.at_end(generation)),
                 Poll::Pending => return self.poll_deadline(cx),
             }
+        }
+    }
+
+    /// A client that asks for more only after a while has held up the node: what it shows then is not its pace.
+    fn mind_the_reader(&mut self) {
+        let Some(released_at) = self.released_at.take() else { return };
+        let now = self.ticker.now();
+        if now.since(released_at) >= SLOW_READER {
+            self.machine.on(Event::HeldUp, now);
         }
     }
 

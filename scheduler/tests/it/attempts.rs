@@ -276,6 +276,16 @@ fn a_plain_answer_says_so_in_what_it_showed() {
 }
 
 #[test]
+fn a_reader_who_held_the_answer_up_is_told_of() {
+    let mut machine = Machine::new(AttemptConfig::default(), candidates(1, 1), START);
+    machine.start(START);
+    for event in [head(200), CONTENT, Event::HeldUp, CONTENT] {
+        machine.on(event, START);
+    }
+    assert!(machine.on(END, START).ended.unwrap().held_up);
+}
+
+#[test]
 fn an_old_plan_is_made_anew() {
     let mut driver = Driver::new(3, 2);
     driver.now = START.plus(Duration::from_millis(300));

@@ -21,6 +21,7 @@ fn observation(outcome: Outcome) -> Observation {
         longest_gap: Duration::from_millis(40),
         output_tokens: 20,
         plain: false,
+        held_up: false,
     }
 }
 

@@ -26,6 +26,7 @@ fn what_was_decided_and_how_it_ended_is_counted() {
         longest_gap: Duration::from_millis(40),
         output_tokens: 20,
         plain: false,
+        held_up: false,
     };
     let outcomes = [Outcome::Completed, Outcome::Busy { retry_after: None, credit: true }];
     let faults = [Outcome::NodeFault(NodeFault::Truncated); 5];

@@ -142,6 +142,7 @@ fn open_breakers_are_503_until_they_expire_and_never_remove_more_than_half() {
         longest_gap: Duration::ZERO,
         output_tokens: 0,
         plain: false,
+        held_up: false,
     };
     let only = |n: u128| {
         let mut ask = world::ask();
