@@ -2,8 +2,13 @@
 
 mod account_paths;
 mod account_schemas;
+mod inference_paths;
+mod inference_schemas;
 mod paths;
 mod schemas;
+mod shape;
+mod webhook_paths;
+mod webhook_schemas;
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -19,7 +24,9 @@ use utoipa::{Modify, OpenApi};
     ),
     servers((url = "/", description = "This broker")),
     paths(
-        paths::create_chat_completion, paths::list_models, paths::retrieve_model, paths::get_generation, paths::get_credits,
+        inference_paths::create_chat_completion, inference_paths::create_completion, inference_paths::create_embedding,
+        inference_paths::create_response, inference_paths::retrieve_response, inference_paths::create_message,
+        inference_paths::count_message_tokens, paths::list_models, paths::retrieve_model, paths::get_generation, paths::get_credits,
         paths::get_key, paths::create_provider, paths::get_provider, paths::create_challenge, paths::verify_challenge,
         paths::create_node, paths::list_nodes, paths::get_node, paths::delete_node, paths::open_session, paths::put_offers,
         paths::get_offers, paths::send_heartbeat, paths::drain_node, paths::resume_node, paths::open_tunnel,
@@ -41,6 +48,12 @@ use utoipa::{Modify, OpenApi};
         account_paths::create_admin_api_key, account_paths::retrieve_admin_api_key,
         account_paths::delete_admin_api_key, account_paths::list_audit_logs, account_paths::get_usage_completions,
         account_paths::get_usage_embeddings, account_paths::get_costs,
+        webhook_paths::list_organization_webhooks, webhook_paths::create_organization_webhook,
+        webhook_paths::retrieve_organization_webhook, webhook_paths::update_organization_webhook,
+        webhook_paths::delete_organization_webhook, webhook_paths::rotate_organization_webhook_secret,
+        webhook_paths::list_provider_webhooks, webhook_paths::create_provider_webhook,
+        webhook_paths::retrieve_provider_webhook, webhook_paths::update_provider_webhook,
+        webhook_paths::delete_provider_webhook, webhook_paths::rotate_provider_webhook_secret,
     ),
     tags(
         (name = "Inference", description = "Answers from models."),

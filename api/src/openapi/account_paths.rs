@@ -1,8 +1,8 @@
 //! Operations on accounts: keys, projects, limits, usage. Described like those in `paths`.
 
 use super::account_schemas as a;
-use super::paths::operations;
 use super::schemas as s;
+use super::shape::operations;
 
 operations! {
     /// Lists the project's inference keys that were not revoked, newest first.

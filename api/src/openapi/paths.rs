@@ -1,39 +1,9 @@
-//! Operations. The functions are never called: each carries the description of the handler that serves its path.
+//! Operations on the catalogue, credit, providers and the process itself.
 
 use super::schemas as s;
-
-macro_rules! operations {
-    ($($(#[$attribute:meta])* $name:ident;)+) => {
-        $($(#[$attribute])* #[allow(dead_code)] pub(super) fn $name() {})+
-    };
-}
-
-pub(super) use operations;
+use super::shape::operations;
 
 operations! {
-    /// Answers a conversation.
-    ///
-    /// With `stream: true` the answer comes as server-sent events ending in `data: [DONE]`; a failure after the first
-    /// token is told in band.
-    #[utoipa::path(post, path = "/v1/chat/completions", operation_id = "createChatCompletion", tag = "Inference",
-        request_body = s::ChatCompletionRequest, security(("inference" = [])),
-        responses(
-            (status = 200, description = "The answer", content((s::ChatCompletion = "application/json"), (s::ChatCompletionChunk = "text/event-stream"))),
-            (status = 400, description = "The request can't be taken as it stands", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 402, description = "No credit, or a limit is reached", body = s::ErrorResponse),
-            (status = 403, description = "Not allowed", body = s::ErrorResponse),
-            (status = 404, description = "No such model, or no offer that may serve", body = s::ErrorResponse),
-            (status = 413, description = "The body is too large", body = s::ErrorResponse),
-            (status = 415, description = "Not JSON", body = s::ErrorResponse),
-            (status = 429, description = "Full; try again", body = s::ErrorResponse),
-            (status = 500, description = "A fault of ours", body = s::ErrorResponse),
-            (status = 502, description = "Every provider tried failed", body = s::ErrorResponse),
-            (status = 503, description = "Not now; try again", body = s::ErrorResponse),
-            (status = 504, description = "No provider answered in time", body = s::ErrorResponse),
-        ))]
-    create_chat_completion;
-
     /// Lists the models that may be asked for.
     #[utoipa::path(get, path = "/v1/models", operation_id = "listModels", tag = "Catalogue",
         responses((status = 200, description = "One page with all of them", body = s::ModelList)))]
