@@ -7,6 +7,7 @@ mod bad_input;
 mod bounds;
 mod credits;
 mod dialects;
+mod documented;
 mod earning;
 mod edge;
 mod failover;
