@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
-# The newest that runs on the Node.js 18 of Debian 12.
-readonly version=1.34.21
+# Of the last major that runs on the Node.js 18 of Debian 12.
+readonly version=1.34.7
 readonly tool=${STEELYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/steelyard}/redocly-$version
 
 if ! have npm; then
@@ -17,7 +17,8 @@ if ! [ -e "$tool/ready" ]; then
   say "lint: installing @redocly/cli $version into $tool"
   rm -rf "$tool"
   mkdir -p "$tool"
-  npm install --prefix "$tool" --silent --no-audit --no-fund --ignore-scripts "@redocly/cli@$version" >&2
+  npm install --prefix "$tool" --loglevel=error --no-audit --no-fund --ignore-scripts "@redocly/cli@$version" >&2 ||
+    die "@redocly/cli $version could not be installed" "see above, and whether npm reaches its registry"
   touch "$tool/ready"
 fi
 export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true
