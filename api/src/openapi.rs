@@ -4,6 +4,7 @@ mod account_paths;
 mod account_schemas;
 mod downgrade;
 mod events;
+mod examples;
 mod headers;
 mod inference_paths;
 mod inference_schemas;
@@ -151,6 +152,7 @@ fn document() -> Value {
     standing::add(&mut document);
     headers::add(&mut document);
     events::add(&mut document);
+    examples::add(&mut document);
     document
 }
 

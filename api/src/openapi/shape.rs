@@ -37,7 +37,7 @@ macro_rules! objects {
 /// One of several objects, told apart by the word in one field. The document writes the word into each of them.
 macro_rules! unions {
     ($($(#[$attribute:meta])* $name:ident by $field:tt { $($($word:tt)|+ => $kind:ident,)+ })+) => {
-        $(#[derive(serde::Serialize, utoipa::ToSchema)] #[allow(dead_code, clippy::large_enum_variant)] $(#[$attribute])*
+        $(#[derive(serde::Serialize, utoipa::ToSchema)] #[allow(dead_code, clippy::enum_variant_names, clippy::large_enum_variant)] $(#[$attribute])*
         #[serde(untagged)]
         #[schema(discriminator(property_name = $field, mapping(
             $($(($word = concat!("#/components/schemas/", stringify!($kind)))),+),+

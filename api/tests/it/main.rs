@@ -25,6 +25,7 @@ mod polling;
 mod probing;
 mod process;
 mod providers;
+mod published;
 mod registering;
 mod stream;
 mod support;
