@@ -2,6 +2,7 @@
 
 use super::inference_schemas::{chat, message_events, messages, response_events, responses, texts};
 use super::shape::operations;
+use super::standing as r;
 
 operations! {
     /// Answers a conversation.
@@ -10,7 +11,7 @@ operations! {
     /// token is told in band.
     #[utoipa::path(post, path = "/v1/chat/completions", operation_id = "createChatCompletion", tag = "Inference", security(("inference" = [])),
         request_body = chat::ChatCompletionRequest,
-        responses((status = 200, description = "The answer", content((chat::ChatCompletion = "application/json"), (chat::ChatCompletionChunk = "text/event-stream")))))]
+        responses(r::FromModels, (status = 200, description = "The answer", content((chat::ChatCompletion = "application/json"), (chat::ChatCompletionChunk = "text/event-stream")))))]
     create_chat_completion;
 
     /// Goes on from a prompt.
@@ -19,13 +20,13 @@ operations! {
     /// token is told in band.
     #[utoipa::path(post, path = "/v1/completions", operation_id = "createCompletion", tag = "Inference", security(("inference" = [])),
         request_body = texts::CompletionRequest,
-        responses((status = 200, description = "The answer", content((texts::Completion = "application/json"), (texts::Completion = "text/event-stream")))))]
+        responses(r::FromModels, (status = 200, description = "The answer", content((texts::Completion = "application/json"), (texts::Completion = "text/event-stream")))))]
     create_completion;
 
     /// Turns texts into vectors.
     #[utoipa::path(post, path = "/v1/embeddings", operation_id = "createEmbedding", tag = "Inference", security(("inference" = [])),
         request_body = texts::EmbeddingRequest,
-        responses((status = 200, description = "The vectors", body = texts::EmbeddingList)))]
+        responses(r::FromModels, (status = 200, description = "The vectors", body = texts::EmbeddingList)))]
     create_embedding;
 
     /// Answers in items. Nothing is stored: what refers to an earlier response is refused.
@@ -33,7 +34,7 @@ operations! {
     /// With `stream: true` the answer comes as server-sent events, each with its name, ending in `data: [DONE]`.
     #[utoipa::path(post, path = "/v1/responses", operation_id = "createResponse", tag = "Inference", security(("inference" = [])),
         request_body = responses::ResponseRequest,
-        responses((status = 200, description = "The answer", content((responses::Response = "application/json"), (response_events::ResponseEvent = "text/event-stream")))))]
+        responses(r::FromModels, (status = 200, description = "The answer", content((responses::Response = "application/json"), (response_events::ResponseEvent = "text/event-stream")))))]
     create_response;
 
     /// Never finds one: responses are not stored here.
@@ -44,14 +45,14 @@ operations! {
     /// Answers a conversation in Anthropic's dialect, errors included.
     ///
     /// With `stream: true` the answer comes as server-sent events, each with its name, ending in `message_stop`.
-    #[utoipa::path(post, path = "/v1/messages", operation_id = "createMessage", tag = "Inference", security(("inference" = [])),
+    #[utoipa::path(post, path = "/v1/messages", operation_id = "createMessage", tag = "Inference", security(("inference" = []), ("inferenceHeader" = [])),
         request_body = messages::MessagesRequest,
-        responses((status = 200, description = "The answer", content((messages::Message = "application/json"), (message_events::MessageEvent = "text/event-stream")))))]
+        responses(r::FromModels, (status = 200, description = "The answer", content((messages::Message = "application/json"), (message_events::MessageEvent = "text/event-stream")))))]
     create_message;
 
     /// Counts what a conversation comes to, without asking a model. Costs nothing.
-    #[utoipa::path(post, path = "/v1/messages/count_tokens", operation_id = "countMessageTokens", tag = "Inference", security(("inference" = [])),
+    #[utoipa::path(post, path = "/v1/messages/count_tokens", operation_id = "countMessageTokens", tag = "Inference", security(("inference" = []), ("inferenceHeader" = [])),
         request_body = messages::CountTokensRequest,
-        responses((status = 200, description = "The count", body = messages::TokenCount)))]
+        responses(r::Named, (status = 200, description = "The count", body = messages::TokenCount)))]
     count_message_tokens;
 }

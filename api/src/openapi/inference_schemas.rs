@@ -7,9 +7,9 @@ pub(super) mod response_events;
 pub(super) mod responses;
 pub(super) mod texts;
 
-use super::shape::{answers, forms, requests};
+use super::shape::{forms, objects, requests};
 
-answers! {
+objects! {
     /// Tokens and cost.
     Usage {
         prompt_tokens: u64, completion_tokens: u64, total_tokens: u64,

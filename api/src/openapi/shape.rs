@@ -1,12 +1,12 @@
 //! How shapes on the wire are written down here: what is always there, then, behind a semicolon, what may be left out.
 //!
-//! Shapes are for the document only: requests are read by the envelope, answers written by the relay.
+//! Shapes are for the document only: requests are read by the envelope, objects written by the relay.
 
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// Objects we read. A null counts as absent, so whatever may be left out may be null.
+/// Objects we read in which a null counts as absent: what is behind the semicolon may be left out or null.
 macro_rules! requests {
     ($($(#[$attribute:meta])* $name:ident {
         $($(#[$needed_attribute:meta])* $needed:ident: $needed_kind:ty,)*
@@ -20,8 +20,8 @@ macro_rules! requests {
     };
 }
 
-/// Objects we write. Nulls are written out; what is behind the semicolon is left out where there is none.
-macro_rules! answers {
+/// Objects as they are written: nulls are written out, and what is behind the semicolon is left out where there is none.
+macro_rules! objects {
     ($($(#[$attribute:meta])* $name:ident {
         $($(#[$standing_attribute:meta])* $standing:ident: $standing_kind:ty,)*
         $(; $($(#[$passing_attribute:meta])* $passing:ident: $passing_kind:ty,)*)?
@@ -37,10 +37,7 @@ macro_rules! answers {
 /// One of several objects, told apart by the word in one field. The document writes the word into each of them.
 macro_rules! unions {
     ($($(#[$attribute:meta])* $name:ident by $field:tt { $($($word:tt)|+ => $kind:ident,)+ })+) => {
-        // Variants are named as the schemas they stand for.
-        $(#[derive(serde::Serialize, utoipa::ToSchema)]
-        #[allow(dead_code, clippy::large_enum_variant, clippy::enum_variant_names)]
-        $(#[$attribute])*
+        $(#[derive(serde::Serialize, utoipa::ToSchema)] #[allow(dead_code, clippy::enum_variant_names, clippy::large_enum_variant)] $(#[$attribute])*
         #[serde(untagged)]
         #[schema(discriminator(property_name = $field, mapping(
             $($(($word = concat!("#/components/schemas/", stringify!($kind)))),+),+
@@ -65,7 +62,7 @@ macro_rules! operations {
     };
 }
 
-pub(super) use {answers, forms, operations, requests, unions};
+pub(super) use {forms, objects, operations, requests, unions};
 
 /// An object with members of its writer's choosing.
 #[derive(Serialize, ToSchema)]

@@ -1,19 +1,8 @@
 //! Shapes of webhooks: endpoints, and what they are sent.
 
-use super::shape::{answers, requests};
+use super::shape::{objects, requests};
 
 requests! {
-    /// An endpoint to be.
-    CreateWebhook {
-        /// A public `https` address.
-        #[schema(max_length = 2048)]
-        url: String,
-        ;
-        /// What to be told of; all there is when empty or absent.
-        events: Vec<String>,
-        #[schema(max_length = 200)]
-        description: String,
-    }
     /// What changes. What is absent stays.
     UpdateWebhook {;
         #[schema(max_length = 2048)]
@@ -26,7 +15,18 @@ requests! {
     }
 }
 
-answers! {
+objects! {
+    /// An endpoint to be.
+    CreateWebhook {
+        /// A public `https` address.
+        #[schema(max_length = 2048)]
+        url: String,
+        ;
+        /// What to be told of; all there is when empty or absent.
+        events: Vec<String>,
+        #[schema(max_length = 200)]
+        description: String,
+    }
     /// An endpoint.
     WebhookEndpoint {
         id: String,
@@ -67,4 +67,17 @@ answers! {
         /// Always false.
         has_more: bool,
     }
+    /// What an endpoint is told.
+    WebhookEvent {
+        id: String,
+        /// Always `event`.
+        object: String,
+        /// Unix seconds.
+        created_at: i64,
+        /// Such as `batch.completed`.
+        r#type: String,
+        data: WebhookSubject,
+    }
+    /// What an event is about.
+    WebhookSubject { id: String, }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::schemas::ErrorBody;
-use super::super::shape::{JsonObject, answers, forms, requests, unions};
+use super::super::shape::{JsonObject, forms, objects, requests, unions};
 use super::{ProviderPreferences, Stop, StreamOptions, Usage, UsageOptions};
 
 requests! {
@@ -229,7 +229,7 @@ forms! {
     FunctionCallChoice { Word: String, Named: ToolName, }
 }
 
-answers! {
+objects! {
     /// A whole answer.
     ChatCompletion {
         id: String,
@@ -243,7 +243,7 @@ answers! {
         provider: String,
         service_tier: String, choices: Vec<ChatChoice>, usage: Usage,
     }
-    /// One of the answers asked for.
+    /// One of the objects asked for.
     ChatChoice {
         index: u32, message: ChatAnswer, logprobs: Option<ChatLogprobs>,
         /// `stop`, `length`, `tool_calls`, `content_filter` or `function_call`.

@@ -1,6 +1,6 @@
 //! Events of a streamed message.
 
-use super::super::shape::{JsonObject, answers, unions};
+use super::super::shape::{JsonObject, objects, unions};
 use super::messages::{AnswerBlock, Message, MessagesError, ThinkingTokens};
 
 unions! {
@@ -23,7 +23,7 @@ unions! {
     }
 }
 
-answers! {
+objects! {
     /// The message, still empty.
     MessageStartEvent { r#type: String, message: Message, }
     /// A block begins.

@@ -1,6 +1,6 @@
 //! Messages: the same models in Anthropic's dialect.
 
-use super::super::shape::{JsonObject, answers, forms, requests, unions};
+use super::super::shape::{JsonObject, forms, objects, requests, unions};
 use super::ProviderPreferences;
 
 requests! {
@@ -182,7 +182,7 @@ forms! {
     SystemContent { Text: String, Blocks: Vec<GivenTextBlock>, }
 }
 
-answers! {
+objects! {
     /// An answer.
     Message {
         id: String,

@@ -1,6 +1,6 @@
 //! Events of a streamed response.
 
-use super::super::shape::{answers, unions};
+use super::super::shape::{objects, unions};
 use super::responses::{OutputItem, OutputLogprob, OutputPart, Response};
 
 unions! {
@@ -22,7 +22,7 @@ unions! {
     }
 }
 
-answers! {
+objects! {
     /// The whole object, at the beginning and at the end.
     ResponseProgressEvent { r#type: String, sequence_number: u64, response: Response, }
     /// An item begins or ends.

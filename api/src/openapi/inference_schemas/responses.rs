@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::shape::{JsonObject, answers, forms, requests, unions};
+use super::super::shape::{JsonObject, forms, objects, requests, unions};
 use super::chat::{JsonObjectFormat, RefusalPart, TextFormat};
 use super::{ProviderPreferences, Stop, StreamOptions};
 
@@ -231,7 +231,7 @@ forms! {
     ResponseToolChoice { Word: String, Named: ResponseNamedChoice, }
 }
 
-answers! {
+objects! {
     /// An answer, with what it repeats of its request.
     Response {
         id: String,

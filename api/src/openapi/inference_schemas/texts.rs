@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::schemas::ErrorBody;
-use super::super::shape::{JsonObject, answers, forms, requests};
+use super::super::shape::{JsonObject, forms, objects, requests};
 use super::{ProviderPreferences, Stop, StreamOptions, Usage, UsageOptions};
 
 requests! {
@@ -27,7 +27,7 @@ requests! {
         /// The same as `n`: choosing among more is not served.
         #[schema(minimum = 1, maximum = 128)]
         best_of: u32,
-        /// Whether answers begin with their prompts.
+        /// Whether objects begin with their prompts.
         echo: bool,
         /// Must be empty.
         #[schema(max_length = 0)]
@@ -106,7 +106,7 @@ forms! {
     Vector { Numbers: Vec<f32>, Base64: String, }
 }
 
-answers! {
+objects! {
     /// A whole answer, or a piece of a streamed one.
     Completion {
         id: String,
@@ -125,7 +125,7 @@ answers! {
         /// Why the stream ends early; such a piece is the last before `[DONE]`.
         error: ErrorBody,
     }
-    /// One of the answers asked for: the one numbered `i` to a prompt `p` has the index `p*n+i`.
+    /// One of the objects asked for: the one numbered `i` to a prompt `p` has the index `p*n+i`.
     CompletionChoice {
         text: String, index: u32, logprobs: Option<CompletionLogprobs>,
         /// `stop`, `length` or `content_filter`; `error` where a stream ends early.
