@@ -9,6 +9,7 @@ interface Vm {
     function startPrank(address sender) external;
     function stopPrank() external;
     function assume(bool condition) external pure;
+    function expectRevert() external;
     function expectRevert(bytes4 selector) external;
     function expectRevert(bytes calldata data) external;
     function expectPartialRevert(bytes4 selector) external;
@@ -37,10 +38,4 @@ function bound(uint256 value, uint256 low, uint256 high) pure returns (uint256) 
     if (value >= low && value <= high) return value;
     uint256 size = high - low + 1;
     return size == 0 ? value : low + value % size;
-}
-
-/// What forge's invariant runner asks a test for: which functions of which contract it may call.
-struct Target {
-    address addr;
-    bytes4[] selectors;
 }
