@@ -71,6 +71,10 @@ regen-check: $(STEELYARD) ## Fail when a generated file is stale
 	diff -u $(OPENAPI) "$$fresh" || { echo "error: $(OPENAPI) is stale; run: make regen" >&2; exit 1; }
 	scripts/error-index.sh --check
 
+.PHONY: contracts
+contracts: ## Build and test the contracts, and compare their committed ABI and gas (ARGS=--update, ARGS=--deep)
+	scripts/contracts.sh $(ARGS)
+
 .PHONY: load
 load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed to scripts/load.sh)
 	scripts/load.sh $(ARGS)
