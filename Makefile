@@ -75,6 +75,10 @@ regen-check: $(STEELYARD) ## Fail when a generated file is stale
 contracts: ## Build and test the contracts, and compare their committed ABI and gas (ARGS=--update, ARGS=--deep)
 	scripts/contracts.sh $(ARGS)
 
+.PHONY: slither
+slither: ## Look for known weaknesses in the contracts
+	scripts/slither/run.sh
+
 .PHONY: load
 load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed to scripts/load.sh)
 	scripts/load.sh $(ARGS)

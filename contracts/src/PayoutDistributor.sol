@@ -76,7 +76,8 @@ contract PayoutDistributor is Timelocked, Pausable, ReentrancyGuardTransient {
     uint64 public constant MAX_ACTIVATION_DELAY = 14 days;
     /// @notice Seconds between retirement and the return of leftovers. A provider may be away for long.
     uint64 public constant LEFTOVERS_AFTER = 365 days;
-    /// @notice Most entries of one batch. 200 claims are sent at a time; above this a call nears the gas of a block.
+    /// @notice Most entries of one batch. 200 claims are sent at a time; even this many, all of them first payments, stay
+    /// below the 2^24 gas that one transaction may use.
     uint256 public constant MAX_BATCH = 256;
     /// @notice Most gas one claim of a batch may burn: several times what a plain token costs, so that a payee whose
     /// token hook burns everything it gets cannot starve the others.
@@ -424,6 +425,7 @@ contract PayoutDistributor is Timelocked, Pausable, ReentrancyGuardTransient {
 
     function _dropPending() private {
         Proposal memory dropped = pending;
+        // slither-disable-next-line incorrect-equality (zero means that there is none)
         if (dropped.epoch == 0) revert NothingPending();
         delete pending;
         emit Vetoed(dropped.epoch, dropped.root, msg.sender);
