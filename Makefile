@@ -72,7 +72,7 @@ regen-check: $(STEELYARD) ## Fail when a generated file is stale
 	scripts/error-index.sh --check
 
 .PHONY: contracts
-contracts: ## Build and test the contracts, and compare their committed ABI and gas (ARGS=--update, ARGS=--deep)
+contracts: ## Build and test the contracts, and compare what is committed (ARGS=--update, --deep, --coverage)
 	scripts/contracts.sh $(ARGS)
 
 .PHONY: slither
