@@ -78,6 +78,14 @@ regen-check: $(STEELYARD) ## Fail when a generated file is stale
 lint-openapi: ## Lint the published document with Redocly
 	scripts/lint-openapi.sh $(OPENAPI)
 
+.PHONY: contracts
+contracts: ## Build and test the contracts, and compare what is committed (ARGS=--update, --deep, --coverage)
+	scripts/contracts.sh $(ARGS)
+
+.PHONY: slither
+slither: ## Look for known weaknesses in the contracts
+	scripts/slither/run.sh
+
 .PHONY: load
 load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed to scripts/load.sh)
 	scripts/load.sh $(ARGS)
