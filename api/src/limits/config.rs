@@ -55,10 +55,15 @@ pub struct RedisConfig {
 }
 
 impl Default for LimitsConfig {
-    /// High enough to be no plan anybody buys: they keep one runaway client from taking everything.
+    /// High enough to be no plan anybody buys: they keep one runaway client from taking everything, and let every
+    /// answer say where its limits stand.
     fn default() -> Self {
-        let one = Allowance { requests_per_minute: 600_000, tokens_per_minute: 1_000_000_000, concurrency: 10_000 };
-        Self { key: one, project: one, organization: one, without_redis: WithoutRedis::KeepShare }
+        Self {
+            key: Allowance { requests_per_minute: 600_000, tokens_per_minute: 1_000_000_000, concurrency: 0 },
+            project: Allowance::default(),
+            organization: Allowance::default(),
+            without_redis: WithoutRedis::KeepShare,
+        }
     }
 }
 

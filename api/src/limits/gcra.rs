@@ -129,6 +129,18 @@ impl Gcra {
         Ok(())
     }
 
+    /// Sets `amount` aside that was found room for elsewhere.
+    pub fn set_aside(&mut self, amount: u64) {
+        self.reserved = self.reserved.saturating_add(amount);
+    }
+
+    /// Used and not yet drained.
+    #[must_use]
+    pub fn debt(mut self, quota: Quota, now: Timestamp) -> f64 {
+        self.drain(quota, now);
+        self.debt as f64 / UNIT as f64
+    }
+
     /// What came of `reserved`: `used` becomes debt and the rest is free again. More may have been used than was set
     /// aside; it is owed all the same.
     pub fn settle(&mut self, reserved: u64, used: u64, quota: Quota, now: Timestamp) {

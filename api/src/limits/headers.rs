@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::bucket::Kind;
 use super::gcra::Standing;
 
 /// Where the tightest limit of each kind stands, for the headers of an answer.
@@ -42,11 +43,25 @@ impl RateHeaders {
         }
     }
 
-    /// Takes in another limit: of two the one with less left is told.
-    pub(super) fn tighten(told: &mut Option<Standing>, other: Standing) {
+    /// Takes in another limit: of two the one with less left is told. Places are not told: they come and go.
+    pub(super) fn take_in(&mut self, kind: Kind, other: Standing) {
+        let told = match kind {
+            Kind::Requests => &mut self.requests,
+            Kind::Tokens => &mut self.tokens,
+            Kind::Concurrency => return,
+        };
         match told {
             Some(before) if (before.remaining, before.limit) <= (other.remaining, other.limit) => {}
             _ => *told = Some(other),
+        }
+    }
+
+    /// Takes in all that others tell.
+    pub(super) fn tighten(&mut self, others: Self) {
+        for (kind, other) in [(Kind::Requests, others.requests), (Kind::Tokens, others.tokens)] {
+            if let Some(other) = other {
+                self.take_in(kind, other);
+            }
         }
     }
 }
@@ -92,7 +107,7 @@ mod tests {
         let standing = |remaining| Standing { limit: 10, remaining, reset: Duration::from_secs(1) };
         let mut headers = RateHeaders::default();
         for remaining in [7, 3, 5] {
-            RateHeaders::tighten(&mut headers.requests, standing(remaining));
+            headers.take_in(Kind::Requests, standing(remaining));
         }
         let mut map = HeaderMap::new();
         headers.write(&mut map);

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::bucket::{Bucket, BucketId, Kind, Scope};
 use super::config::{Allowance, LimitsConfig};
 use super::gcra::Quota;
+use crate::store::rate_limits::{ALL_MODELS, LimitScope, RateLimit};
 
 /// Limits of one scope for one model, or for all. What a row leaves out stays as the settings have it; 0 takes the
 /// limit away.
@@ -25,12 +26,6 @@ pub struct LimitRow {
     pub max_concurrency: Option<u64>,
 }
 
-/// Where rows come from. Asked for every request, so an answer comes from memory.
-pub trait LimitSource: Send + Sync + 'static {
-    /// All rows of `scope`, for every model.
-    fn rows_of(&self, scope: Scope) -> Arc<[LimitRow]>;
-}
-
 /// Rows in memory, replaced as a whole by whoever reads them.
 #[derive(Default)]
 pub struct RowTable(ArcSwap<HashMap<Scope, Arc<[LimitRow]>>>);
@@ -44,10 +39,9 @@ impl RowTable {
         }
         self.0.store(Arc::new(by_scope.into_iter().map(|(scope, rows)| (scope, rows.into())).collect()));
     }
-}
 
-impl LimitSource for RowTable {
-    fn rows_of(&self, scope: Scope) -> Arc<[LimitRow]> {
+    /// All rows of `scope`, for every model.
+    pub fn rows_of(&self, scope: Scope) -> Arc<[LimitRow]> {
         self.0.load().get(&scope).cloned().unwrap_or_default()
     }
 }
@@ -83,6 +77,23 @@ fn push(scope: Scope, model: Option<Arc<str>>, kind: Kind, max: u64, buckets: &m
         Kind::Concurrency => Quota::at_once(max),
     };
     buckets.push(Bucket { id: BucketId { scope, model, kind }, quota });
+}
+
+impl From<RateLimit> for LimitRow {
+    fn from(stored: RateLimit) -> Self {
+        let scope = match stored.scope {
+            LimitScope::Key(id) => Scope::Key(id),
+            LimitScope::Project(id) => Scope::Project(id),
+            LimitScope::Organization(id) => Scope::Organization(id),
+        };
+        Self {
+            scope,
+            model: (stored.model != ALL_MODELS).then(|| stored.model.into()),
+            max_requests_per_minute: stored.limits.max_requests_per_minute.map(u64::from),
+            max_tokens_per_minute: stored.limits.max_tokens_per_minute.map(u64::from),
+            max_concurrency: stored.limits.max_concurrency.map(u64::from),
+        }
+    }
 }
 
 impl LimitRow {
