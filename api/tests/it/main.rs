@@ -14,6 +14,7 @@ mod fleet;
 mod idempotency;
 mod keys;
 mod leaving;
+mod limits;
 mod live;
 mod models;
 mod money;
