@@ -91,8 +91,9 @@ load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed
 	scripts/load.sh $(ARGS)
 
 .PHONY: setup
-setup: setup-build ## Install what is missing: compiler, PostgreSQL
+setup: setup-build ## Install what is missing: compiler, PostgreSQL, Redis
 	@scripts/setup-postgres.sh >/dev/null
+	@scripts/setup-redis.sh >/dev/null
 
 .PHONY: setup-build
 setup-build:

@@ -7,6 +7,8 @@ use platform::db::DatabaseConfig;
 use platform::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::config::{LimitsConfig, RedisConfig};
+
 /// Everything. `steelyard serve --print-config` shows it with secrets redacted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,10 @@ pub struct Config {
     pub server: Server,
     /// Limits of the gateway path.
     pub gateway: Gateway,
+    /// How much customers may ask for.
+    pub limits: LimitsConfig,
+    /// What several replicas share.
+    pub redis: RedisConfig,
     /// How providers are treated.
     pub providers: Providers,
     /// Telling customers and providers of facts.

@@ -8,6 +8,7 @@ mod map;
 mod table;
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use self::table::{Kind, RETRY_SHORTEST_MS};
+use crate::limits::RateHeaders;
 
 /// An error as a client sees it. One word wide, so a `Result` of it stays small on the hot path.
 pub struct ApiError(Box<Parts>);
@@ -31,6 +33,7 @@ struct Parts {
     availability: Option<scheduler::Availability>,
     retry: Retry,
     allow: Option<String>,
+    rate: Option<RateHeaders>,
 }
 
 /// What a client is told about trying again.
@@ -67,6 +70,7 @@ impl ApiError {
             availability: None,
             retry: Retry::Unsaid,
             allow: None,
+            rate: None,
         }))
     }
 
@@ -191,6 +195,18 @@ impl ApiError {
         Self::availability(availability).retry_in(retry_ms)
     }
 
+    /// 429: a limit of the key, its project or its organization is used up; worth another try after `wait`. Without
+    /// one the request is larger than the limit will ever let through.
+    #[must_use]
+    pub fn rate_limited(message: impl Into<String>, wait: Option<Duration>) -> Self {
+        let code = Some("rate_limit_exceeded");
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, Kind::RateLimit, code, message);
+        match wait {
+            Some(wait) => error.retry_in(u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)),
+            None => error.never(),
+        }
+    }
+
     /// Whatever status the reason for finding no place calls for.
     #[must_use]
     pub fn availability(availability: scheduler::Availability) -> Self {
@@ -268,6 +284,13 @@ impl ApiError {
     #[must_use]
     pub fn with_metadata(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.0.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// With where the limits stand, unless that was said before.
+    #[must_use]
+    pub fn with_rate(mut self, rate: RateHeaders) -> Self {
+        self.0.rate.get_or_insert(rate);
         self
     }
 
@@ -353,6 +376,9 @@ impl IntoResponse for ApiError {
                 headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
                 headers.insert("retry-after-ms", HeaderValue::from(ms));
             }
+        }
+        if let Some(rate) = &self.0.rate {
+            rate.write(headers);
         }
         if let Some(allow) = self.0.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(ALLOW, allow);

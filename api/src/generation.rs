@@ -16,6 +16,7 @@ use scheduler::{Action, Admission, Observation};
 use crate::dialect::{Channel, Dialect, Finish, FinishReason, Head, InBandError, UpstreamUsage, Usage, Voice};
 use crate::envelope::Work;
 use crate::error::{ApiError, PreviousError};
+use crate::limits::Permit;
 use crate::state::AppState;
 use crate::tokenizer::Counter;
 
@@ -118,6 +119,8 @@ pub struct Generation {
     counter: Counter,
     /// Present until settled.
     hold: Option<LeaseHold>,
+    /// Its place under the limits, free again when this value goes.
+    permit: Permit,
     ended: Vec<AttemptUsage>,
     errors: Vec<PreviousError>,
     running: Option<Running>,
@@ -127,13 +130,14 @@ pub struct Generation {
 impl Generation {
     /// A generation with its money set aside and nothing dispatched yet.
     #[must_use]
-    pub fn new(app: AppState, order: Order, hold: LeaseHold) -> Self {
+    pub fn new(app: AppState, order: Order, hold: LeaseHold, permit: Permit) -> Self {
         let counter = app.tokenizers.counter(&order.model);
         Self {
             app,
             order,
             counter,
             hold: Some(hold),
+            permit,
             ended: Vec::new(),
             errors: Vec::new(),
             running: None,
@@ -333,6 +337,7 @@ impl Generation {
         observed: Option<Observation>,
     ) -> Option<Settled> {
         let (units, counted_by) = self.count(upstream);
+        self.permit.used(units.prompt_total() + units.completion_total());
         if let Some(run) = self.running.take() {
             let attempt = self.close(run, observed, outcome, units, counted_by, None);
             self.ended.push(attempt);

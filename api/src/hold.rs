@@ -50,7 +50,8 @@ pub fn of_first(app: &AppState, ask: &Ask, prompt: PromptCount, worst: Worst) ->
 }
 
 /// Output tokens the hold must cover: what was asked for, in full; of an open-ended request its first part.
-fn output_tokens(app: &AppState, ask: &Ask, offers: &[Placed]) -> u32 {
+#[must_use]
+pub fn output_tokens(app: &AppState, ask: &Ask, offers: &[Placed]) -> u32 {
     let longest = offers.iter().map(|placed| placed.offer.listing.offer.spec.context_length).max().unwrap_or(u32::MAX);
     let each = ask.max_output.unwrap_or(app.config.gateway.open_ended_tokens).min(longest);
     each.saturating_mul(ask.choices)

@@ -15,6 +15,7 @@ use crate::envelope::{Envelope, ModelRef, Partition, Subject, TextInput, Work};
 use crate::error::ApiError;
 use crate::extract::{Caller, read_body_in_time};
 use crate::generation::{self, Generation, Order, PromptCount};
+use crate::limits::RateHeaders;
 use crate::relay::{self, Dispatching, Keepalive, Live, Relay, Watched};
 use crate::request::RequestContext;
 use crate::state::AppState;
@@ -59,7 +60,27 @@ pub async fn answer(
     connection: Connection,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let (generation, plan) = Box::pin(prepare(app, context, caller, asked)).await?;
+    let mut rate = None;
+    let answered = respond(app, context, caller, connection, asked, &mut rate).await;
+    let rate = rate.unwrap_or_else(|| app.limits.standing(caller));
+    match answered {
+        Ok(mut response) => {
+            rate.write(response.headers_mut());
+            Ok(response)
+        }
+        Err(error) => Err(error.with_rate(rate)),
+    }
+}
+
+async fn respond(
+    app: &AppState,
+    context: &RequestContext,
+    caller: &Caller,
+    connection: Connection,
+    asked: Asked,
+    rate: &mut Option<RateHeaders>,
+) -> Result<Response, ApiError> {
+    let (generation, plan) = Box::pin(prepare(app, context, caller, asked, rate)).await?;
     let order = generation.order();
     let (streamed, gateway) = (order.streamed, &app.config.gateway);
     let keepalive = Keepalive { frame: order.dialect.keepalive(), after: Duration::from_millis(gateway.keepalive_ms) };
@@ -85,17 +106,22 @@ pub async fn answer(
     if streamed { Ok(stream(Relay::live(generation, live, keepalive), stall)) } else { whole(generation, live).await }
 }
 
-/// Everything up to the first byte that leaves for a node: read, count, place, and set the money aside.
+/// Everything up to the first byte that leaves for a node: read, count, place, and set limits and money aside.
 async fn prepare(
     app: &AppState,
     context: &RequestContext,
     caller: &Caller,
     asked: Asked,
+    rate: &mut Option<RateHeaders>,
 ) -> Result<(Box<Generation>, Plan), ApiError> {
     let now = app.env.now();
     let Asked { work, body, dialect } = asked;
     let envelope = Envelope::parse_for(work, &body)?;
+    let mut permit = app.limits.enter(caller).await?;
     let Chosen { mut ask, prompt, offers, fallbacks } = choose(app, context, caller, &envelope, &body).await?;
+    let most = u64::from(prompt.tokens) + u64::from(hold::output_tokens(app, &ask, &offers));
+    permit.admit(caller, &ask.model, most).await?;
+    *rate = Some(permit.headers());
     let (worst, hold) = set_aside(app, context, caller, &ask, prompt, offers).await?;
     let order = Order {
         request: context.id,
@@ -117,7 +143,7 @@ async fn prepare(
         (placed.offer.id(), dispatch::upstream_body(&envelope, placed, Some(seed)))
     });
     drop(envelope);
-    let generation = Box::new(Generation::new(app.clone(), order, hold));
+    let generation = Box::new(Generation::new(app.clone(), order, hold, permit));
     ask.held = generation.held();
     Ok((generation, Plan { ask, offers: worst.offers, fallbacks, body, first_body }))
 }

@@ -16,6 +16,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::commands::Error;
 use crate::config::Config;
 use crate::keys::Keys;
+use crate::limits::{self, Limits};
 use crate::poll::Poller;
 use crate::probe::{Prober, Probes};
 use crate::removal::{Lookout, Removals};
@@ -48,6 +49,9 @@ impl App {
         if billing.is_sole_bearer() {
             idempotency::lapse_earlier_boots(&db, &config.server, &running).await?;
         }
+        let limits = Limits::start(&config.limits, &config.redis, &config.server.replica, env.clone()).await;
+        let limits = limits.map_err(Error::Usage)?;
+        limits.reload(&db).await?;
         let direct = Direct::new(DirectConfig {
             allow_private: config.providers.allow_private,
             connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
@@ -62,6 +66,7 @@ impl App {
             seeds: SeedKey::new(env.bytes()),
             catalogue: Mutex::new(catalogue),
             billing,
+            limits,
             running,
             scheduler,
             tokenizers,
@@ -104,6 +109,8 @@ pub fn spawn_all(app: &AppState) {
     worker::spawn(app.env.clone(), webhooks::Deliverer::new(app.clone()), shutdown);
     let upkeep = idempotency::Upkeep::new(app.db.clone(), app.running.clone());
     worker::spawn(app.env.clone(), upkeep, shutdown);
+    app.limits.spawn(shutdown);
+    worker::spawn(app.env.clone(), limits::Upkeep::new(app.limits.clone(), app.db.clone()), shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
 }
 

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use crate::config::Config;
 use crate::keys::Keys;
+use crate::limits::Limits;
 use crate::probe::Probes;
 use crate::removal::Removals;
 use crate::sessions::Sessions;
@@ -33,6 +34,8 @@ pub struct App {
     pub billing: billing::Billing,
     /// Placement.
     pub scheduler: scheduler::Scheduler,
+    /// How much may be asked for.
+    pub limits: Limits,
     /// Ways to nodes.
     pub upstreams: Upstreams,
     /// Own token counts.

@@ -116,6 +116,7 @@ impl Broker {
         if let Err(error) = app.billing.stop().await {
             tracing::error!(%error, "credit could not be handed back; its leases will be reaped");
         }
+        app.limits.stop().await;
         app.shutdown.drain(std::time::Duration::from_secs(5)).await;
         app.db.close().await;
     }

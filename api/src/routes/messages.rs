@@ -41,13 +41,22 @@ async fn create(
 #[tracing::instrument(name = "api.messages.count_tokens", level = "debug", skip_all)]
 async fn count_tokens(State(app): State<AppState>, caller: Caller, request: Request) -> Result<Response, ApiError> {
     let (_, body) = inference::read(&app, request).await?;
-    let chat = Bytes::from(messages::count_tokens_request(&body)?);
+    let mut permit = app.limits.enter(&caller).await?;
+    permit.count();
+    let rate = app.limits.standing(&caller);
+    let mut response = count(&app, &caller, &body).await.map_err(|error| error.with_rate(rate))?;
+    rate.write(response.headers_mut());
+    Ok(response)
+}
+
+async fn count(app: &AppState, caller: &Caller, body: &Bytes) -> Result<Response, ApiError> {
+    let chat = Bytes::from(messages::count_tokens_request(body)?);
     let envelope = Envelope::parse(&chat)?;
     let model = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
     if app.scheduler.snapshot().model(&model.id).is_none() {
         return Err(ApiError::model_not_found(&model.id));
     }
-    let (_, count) = prompt::consider(&app, Work::Chat, &chat, &model, caller.organization).await?;
+    let (_, count) = prompt::consider(app, Work::Chat, &chat, &model, caller.organization).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     Ok((json, messages::token_count(u64::from(count.likely))).into_response())
 }

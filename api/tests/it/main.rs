@@ -15,6 +15,7 @@ mod fleet;
 mod idempotency;
 mod keys;
 mod leaving;
+mod limits;
 mod live;
 mod models;
 mod money;

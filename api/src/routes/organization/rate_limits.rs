@@ -119,6 +119,8 @@ async fn update(
     });
     audit::insert(&mut tx, entry.with(detail)).await?;
     tx.commit().await?;
+    // The other replicas read it within seconds.
+    app.limits.reload(&app.db).await?;
     Ok(Json(view))
 }
 

@@ -15,6 +15,8 @@ use super::spawn::{Process, folder, steelyard, steelyard_node, until};
 
 /// What is offered.
 pub const MODEL: &str = "steelyard/simulated";
+/// The name of the broker that is there from the start.
+const FIRST: &str = "broker";
 /// Longest wait for a program on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -50,7 +52,7 @@ impl World {
         command(&database, &["migrate"]).await;
         command(&database, &["admin", "model", "add", "--id", MODEL, "--context-length", "8192"]).await;
         let address = "127.0.0.1:0".to_owned();
-        let (broker, address) = broker(dir.path(), &database, &address, settings).await;
+        let (broker, address) = broker(dir.path(), FIRST, &database, &address, settings).await;
         let db = platform::db::connect(&postgres.config()).await.unwrap();
         let url = format!("http://{address}");
         Self { broker, url, address, settings: settings.to_owned(), postgres, db, dir, _turn: turn }
@@ -59,7 +61,14 @@ impl World {
     /// Starts the broker again after its death, at the same address.
     pub async fn restart(&mut self) {
         let database = self.postgres.url();
-        (self.broker, _) = broker(self.dir.path(), &database, &self.address, &self.settings).await;
+        (self.broker, _) = broker(self.dir.path(), FIRST, &database, &self.address, &self.settings).await;
+    }
+
+    /// Another broker on the same database, under a name of its own; its URL.
+    pub async fn beside(&self, name: &str) -> (Process, String) {
+        let (broker, address) =
+            broker(self.dir.path(), name, &self.postgres.url(), "127.0.0.1:0", &self.settings).await;
+        (broker, format!("http://{address}"))
     }
 
     /// An organization with five dollars and a key.
@@ -80,22 +89,27 @@ impl World {
     /// A provider of its own with one node, whose simulated engine has this latency. Its offer is served by
     /// the time this returns.
     pub async fn node(&self, name: &str, latency: &str) -> Process {
+        self.node_of(&self.url, name, latency).await
+    }
+
+    /// The same for one of several brokers.
+    pub async fn node_of(&self, broker: &str, name: &str, latency: &str) -> Process {
         let folder = self.dir.path().join(name);
         let state = folder.join("state");
         std::fs::create_dir_all(&folder).unwrap();
         let mut register = steelyard_node();
-        register.args(["register", "--broker", &self.url, "--generate-wallet", "--name", name, "--slug", name]);
+        register.args(["register", "--broker", broker, "--generate-wallet", "--name", name, "--slug", name]);
         register.args(["--email", "ops@provider.example", "--country", "DE", "--state-dir"]).arg(&state);
         let made = output(register).await;
         let provider = made.lines().find_map(|line| line.strip_prefix("provider = \"")?.strip_suffix('"')).unwrap();
         let config = folder.join("node.toml");
         let text = format!(
-            "broker = \"{}\"\nprovider = \"{provider}\"\nstate_dir = {:?}\ntunnels = 2\n\
+            "broker = \"{broker}\"\nprovider = \"{provider}\"\nstate_dir = {:?}\ntunnels = 2\n\
              [engine]\nkind = \"simulated\"\nslots = 64\nlatency = {{ {latency} }}\n\
              [location]\ncountry_code = \"DE\"\n\
              [[offer]]\nmodel = \"{MODEL}\"\nupstream_model = \"simulated\"\ncontext_length = 8192\n\
              prompt_usd_per_million = \"0.10\"\ncompletion_usd_per_million = \"0.40\"\n",
-            self.url, state,
+            state,
         );
         std::fs::write(&config, text).unwrap();
         let mut run = steelyard_node();
@@ -148,10 +162,10 @@ impl World {
     }
 }
 
-async fn broker(dir: &Path, database: &str, address: &str, settings: &str) -> (Process, String) {
-    let (config, file) = (dir.join("broker.toml"), dir.join("address"));
+async fn broker(dir: &Path, name: &str, database: &str, address: &str, settings: &str) -> (Process, String) {
+    let (config, file) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.address")));
     let text = format!(
-        "[server]\nlisten = \"{address}\"\ndrain_timeout_ms = 3000\n\
+        "[server]\nlisten = \"{address}\"\nreplica = \"{name}\"\ndrain_timeout_ms = 3000\n\
          [providers]\nallow_private = true\nprobes_to_activate = 0\n\
          [telemetry]\nlog_filter = \"info\"\n{settings}"
     );
@@ -160,7 +174,7 @@ async fn broker(dir: &Path, database: &str, address: &str, settings: &str) -> (P
     let mut command = steelyard();
     command.env("DATABASE_URL", database).arg("--config").arg(&config);
     command.arg("serve").arg("--address-file").arg(&file);
-    let mut broker = Process::spawn(command, &dir.join("broker.log"));
+    let mut broker = Process::spawn(command, &dir.join(format!("{name}.log")));
     let (address, _) = until("the broker listens", PATIENCE, async || {
         broker.assert_running();
         std::fs::read_to_string(&file).ok()
