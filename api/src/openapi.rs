@@ -2,6 +2,8 @@
 
 mod account_paths;
 mod account_schemas;
+mod catalogue_paths;
+mod catalogue_schemas;
 mod paths;
 mod schemas;
 
@@ -24,6 +26,7 @@ use utoipa::{Modify, OpenApi};
         paths::create_node, paths::list_nodes, paths::get_node, paths::delete_node, paths::open_session, paths::put_offers,
         paths::get_offers, paths::send_heartbeat, paths::drain_node, paths::resume_node, paths::open_tunnel,
         paths::put_reports, paths::list_earnings, paths::time_bandwidth, paths::health_live, paths::health_ready, paths::get_metrics,
+        catalogue_paths::list_model_endpoints, catalogue_paths::list_zdr_endpoints, catalogue_paths::list_providers,
         account_paths::list_keys, account_paths::create_key, account_paths::retrieve_key, account_paths::update_key,
         account_paths::delete_key, account_paths::list_projects, account_paths::create_project,
         account_paths::retrieve_project, account_paths::update_project, account_paths::archive_project,
