@@ -94,7 +94,7 @@ fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
             completion: wishes.max_price.completion.and_then(Price::from_pico),
             request: wishes.max_price.request.and_then(Price::from_pico),
         },
-        regions: wishes.regions.clone(),
+        regions: wishes.regions.iter().map(|region| region.to_ascii_lowercase()).collect(),
         trust: wishes.trust.map_or(TrustLevel::Declared, trust),
         preferred_max_latency: wishes.preferred_max_latency.and_then(preferred),
         preferred_min_throughput: wishes.preferred_min_throughput.and_then(preferred),

@@ -26,6 +26,7 @@ mod probing;
 mod process;
 mod providers;
 mod registering;
+mod routing;
 mod stream;
 mod support;
 mod tunnel;
