@@ -42,6 +42,8 @@ pub struct Order {
     pub streamed: bool,
     /// What the engine is asked for.
     pub work: Work,
+    /// The client's field with the prompt.
+    pub subject: &'static str,
     /// Whether vectors are wanted as base64 text.
     pub base64: bool,
     /// How the client is answered.
@@ -122,6 +124,7 @@ pub struct Generation {
     errors: Vec<PreviousError>,
     running: Option<Running>,
     finish: Option<Finish>,
+    too_long: bool,
 }
 
 impl Generation {
@@ -138,6 +141,7 @@ impl Generation {
             errors: Vec::new(),
             running: None,
             finish: None,
+            too_long: false,
         }
     }
 
@@ -233,6 +237,17 @@ impl Generation {
         if let Some(run) = &mut self.running {
             run.status = Some(status.as_u16());
         }
+    }
+
+    /// An engine refused it because the prompt does not fit its context.
+    pub fn found_too_long(&mut self) {
+        self.too_long = true;
+    }
+
+    /// Whether an engine did.
+    #[must_use]
+    pub fn was_too_long(&self) -> bool {
+        self.too_long
     }
 
     /// Something the model generated arrived.

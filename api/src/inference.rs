@@ -95,7 +95,8 @@ async fn prepare(
     let now = app.env.now();
     let Asked { work, body, dialect } = asked;
     let envelope = Envelope::parse_for(work, &body)?;
-    let Chosen { mut ask, prompt, offers, fallbacks } = choose(app, context, caller, &envelope, &body).await?;
+    let subject = subject(work, dialect.as_ref());
+    let Chosen { mut ask, prompt, offers, fallbacks } = choose(app, context, caller, &envelope, &body, subject).await?;
     let (worst, hold) = set_aside(app, context, caller, &ask, prompt, offers).await?;
     let order = Order {
         request: context.id,
@@ -108,6 +109,7 @@ async fn prepare(
         choices: envelope.choices(),
         streamed: envelope.stream,
         work,
+        subject,
         base64: envelope.base64,
         dialect: dialect.unwrap_or_else(|| own_dialect(&envelope)),
         created_at: now,
@@ -138,6 +140,7 @@ async fn choose(
     caller: &Caller,
     envelope: &Envelope<'_>,
     body: &Bytes,
+    subject: &'static str,
 ) -> Result<Chosen, ApiError> {
     let first = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
     let mut models: Vec<ModelRef<'_>> = std::iter::once(first).chain(envelope.models.iter().cloned()).collect();
@@ -156,15 +159,39 @@ async fn choose(
                 return Ok(Chosen { ask, prompt, offers, fallbacks });
             }
             Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => {
-                refusal.get_or_insert(availability);
+                refusal.get_or_insert((ask, availability));
             }
         }
     }
-    let mut refusal = refusal.ok_or_else(|| ApiError::model_not_found(&envelope.model))?;
-    refusal.fallback_models = models[1..].iter().map(|model| model.id.as_ref().into()).collect();
-    let error = ApiError::availability(refusal);
+    let (ask, mut availability) = refusal.ok_or_else(|| ApiError::model_not_found(&envelope.model))?;
+    availability.fallback_models = models[1..].iter().map(|model| model.id.as_ref().into()).collect();
+    let error = too_long(app, &ask, subject).unwrap_or_else(|| ApiError::availability(availability));
     tracing::debug!(code = error.code(), model = %envelope.model, "no offer for a request");
     Err(error)
+}
+
+/// The refusal of what no offer's context can hold, whatever else was demanded: clients know it by its code, and
+/// shorten what they send.
+fn too_long(app: &AppState, ask: &Ask, subject: &'static str) -> Option<ApiError> {
+    let longest = app.scheduler.snapshot().model(&ask.model)?.longest_context()?;
+    let (needed, output) = (ask.context(), ask.max_output.unwrap_or(0));
+    if needed <= longest {
+        return None;
+    }
+    let prompt = ask.longest_prompt.unwrap_or(ask.prompt_tokens);
+    let message = format!(
+        "this model's maximum context length is {longest} tokens, and the request needs {needed}: {prompt} in the {subject} and {output} for the answer"
+    );
+    Some(ApiError::context_length(subject, message))
+}
+
+/// What the client calls the field with the prompt.
+fn subject(work: Work, dialect: Option<&Dialect>) -> &'static str {
+    match (work, dialect) {
+        (Work::Chat, Some(Dialect::Responses(_))) | (Work::Embedding, _) => "input",
+        (Work::Chat, _) => "messages",
+        (Work::Completion, _) => "prompt",
+    }
 }
 
 /// Models in the order of their best offer's standing; those without an offer just now come last.

@@ -25,6 +25,7 @@ mod polling;
 mod probing;
 mod process;
 mod providers;
+mod refusals;
 mod registering;
 mod routing;
 mod stream;
