@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Version, header};
+use scheduler::place::Why;
 use scheduler::{Ask, Decision, Placed};
 
 use crate::dialect::{CompletionsEcho, Dialect};
@@ -37,7 +38,8 @@ pub struct Asked {
 pub async fn read(app: &AppState, request: Request) -> Result<(Connection, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let body = read_body_in_time(app, &parts.headers, body, app.config.gateway.max_body_bytes).await?;
-    Ok((Connection { shared: parts.version == Version::HTTP_2 }, body))
+    let record = parts.headers.get(&METADATA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enabled"));
+    Ok((Connection { shared: parts.version == Version::HTTP_2, record }, body))
 }
 
 /// How the client is connected.
@@ -46,7 +48,12 @@ pub struct Connection {
     /// On a connection of its own a client that stops reading stalls the socket, which is watched; on a shared
     /// one only its stream.
     shared: bool,
+    /// The client wants to know how its request was placed.
+    record: bool,
 }
+
+/// Asks for a routing record with `enabled`, and carries it on an answer whose first content decided its status.
+const METADATA: HeaderName = HeaderName::from_static("x-steelyard-metadata");
 
 /// Answers a request, streamed or whole.
 ///
@@ -59,7 +66,7 @@ pub async fn answer(
     connection: Connection,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let (generation, plan) = Box::pin(prepare(app, context, caller, asked)).await?;
+    let (generation, plan) = Box::pin(prepare(app, context, caller, connection, asked)).await?;
     let order = generation.order();
     let (streamed, gateway) = (order.streamed, &app.config.gateway);
     let keepalive = Keepalive { frame: order.dialect.keepalive(), after: Duration::from_millis(gateway.keepalive_ms) };
@@ -82,7 +89,16 @@ pub async fn answer(
             return Err(error);
         }
     };
-    if streamed { Ok(stream(Relay::live(generation, live, keepalive), stall)) } else { whole(generation, live).await }
+    let record = generation.routing().and_then(|told| HeaderValue::try_from(serde_json::to_string(&told).ok()?).ok());
+    let mut response = if streamed {
+        stream(Relay::live(generation, live, keepalive), stall)
+    } else {
+        whole(generation, live).await?
+    };
+    if let Some(record) = record {
+        response.headers_mut().insert(METADATA, record);
+    }
+    Ok(response)
 }
 
 /// Everything up to the first byte that leaves for a node: read, count, place, and set the money aside.
@@ -90,13 +106,15 @@ async fn prepare(
     app: &AppState,
     context: &RequestContext,
     caller: &Caller,
+    connection: Connection,
     asked: Asked,
 ) -> Result<(Box<Generation>, Plan), ApiError> {
     let now = app.env.now();
     let Asked { work, body, dialect } = asked;
     let envelope = Envelope::parse_for(work, &body)?;
     let subject = subject(work, dialect.as_ref());
-    let Chosen { mut ask, prompt, offers, fallbacks } = choose(app, context, caller, &envelope, &body, subject).await?;
+    let Chosen { mut ask, prompt, offers, why, fallbacks } =
+        choose(app, context, caller, &envelope, &body, subject).await?;
     let (worst, hold) = set_aside(app, context, caller, &ask, prompt, offers).await?;
     let order = Order {
         request: context.id,
@@ -110,6 +128,7 @@ async fn prepare(
         streamed: envelope.stream,
         work,
         subject,
+        service_tier: ask.tier.as_str(),
         base64: envelope.base64,
         dialect: dialect.unwrap_or_else(|| own_dialect(&envelope)),
         created_at: now,
@@ -119,7 +138,10 @@ async fn prepare(
         (placed.offer.id(), dispatch::upstream_body(&envelope, placed, Some(seed)))
     });
     drop(envelope);
-    let generation = Box::new(Generation::new(app.clone(), order, hold));
+    let mut generation = Box::new(Generation::new(app.clone(), order, hold));
+    if connection.record {
+        generation.explain(app.scheduler.explain(&why, &worst.offers, &[]));
+    }
     ask.held = generation.held();
     Ok((generation, Plan { ask, offers: worst.offers, fallbacks, body, first_body }))
 }
@@ -129,6 +151,7 @@ struct Chosen {
     ask: Ask,
     prompt: PromptCount,
     offers: Vec<Placed>,
+    why: Why,
     /// Models left, the next one last.
     fallbacks: Vec<ModelRef<'static>>,
 }
@@ -154,9 +177,9 @@ async fn choose(
     for at in 0..models.len() {
         let (ask, prompt) = prompt::consider(app, envelope.work, body, &models[at], caller.organization).await?;
         match app.scheduler.acquire(&ask, &mut generation::rng_of(context.id)).await {
-            Decision::Place { offers, .. } => {
+            Decision::Place { offers, why } => {
                 let fallbacks = models[at + 1..].iter().rev().map(ModelRef::to_owned).collect();
-                return Ok(Chosen { ask, prompt, offers, fallbacks });
+                return Ok(Chosen { ask, prompt, offers, why, fallbacks });
             }
             Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => {
                 refusal.get_or_insert((ask, availability));

@@ -20,6 +20,90 @@ shapes! {
         modality: String,
         input_modalities: Vec<String>, output_modalities: Vec<String>, tokenizer: String, instruct_type: Option<String>,
     }
+    /// The bounds of the cheapest live offer.
+    TopProvider { context_length: u32, max_completion_tokens: Option<u32>, is_moderated: bool, }
+    /// Why routing found no place.
+    Availability {
+        /// `model_not_found`, `no_endpoints`, `constraint_filtered`, `privacy_restricted`, `region_restricted`,
+        /// `capacity_exhausted` or `temporarily_unavailable`.
+        code: String,
+        retryable: bool,
+        /// Seconds.
+        retry_after: Option<u32>,
+        requested_models: Vec<String>,
+        /// Demands that removed offers: `geo`, `data_policy:zdr`, `data_policy:training`, `max_price`, `trust`,
+        /// `context_length`, `require_parameters`, `quantization`, `allowed_providers`.
+        excluded_by: Vec<String>,
+        fallback_models: Vec<String>,
+        /// The demand that removed the last ones.
+        #[schema(required = false)]
+        constraint: NearestMiss,
+    }
+    /// A demand, and what would have met it.
+    NearestMiss { field: String, detail: String, }
+    /// The bill of one answer, and how it came to be.
+    Generation {
+        id: String, model: String,
+        /// Who tried last.
+        provider_name: Option<String>,
+        created_at: i64, streamed: bool, cancelled: bool, finish_reason: Option<String>, native_finish_reason: Option<String>,
+        tokens_prompt: u64, tokens_completion: u64, native_tokens_prompt: u64, native_tokens_completion: u64,
+        native_tokens_reasoning: u32, native_tokens_cached: u32,
+        /// Milliseconds to the first output.
+        latency: Option<i64>,
+        /// Milliseconds from there to the end.
+        generation_time: Option<i64>,
+        total_cost: String, usage: String,
+        /// Where the machine stands: its region, else its country.
+        data_region: Option<String>,
+        /// `flex`, `default` or `priority`.
+        service_tier: Option<String>,
+        request_id: String,
+        /// Null: no receipts are given yet.
+        receipt_id: Option<String>,
+        attempts: Vec<GenerationAttempt>,
+        /// What was considered, where the request was sent with `X-Steelyard-Metadata: enabled`.
+        routing: Option<RoutingRecord>,
+    }
+    /// One provider that tried.
+    GenerationAttempt { provider: Option<String>, status: Option<i32>, code: Option<String>, }
+    /// How a request was placed.
+    RoutingRecord {
+        /// Offers of the model.
+        offers: u32,
+        /// Left by the demands of the request.
+        eligible: u32,
+        excluded: Vec<ExcludedBy>,
+        /// The first choice and the second.
+        candidates: Vec<Candidate>,
+        attempts: Vec<RoutedAttempt>,
+    }
+    /// A demand or condition, and how many offers it removed.
+    ExcludedBy { by: String, count: u32, }
+    /// An offer whose cost was worked out, in billionths of a dollar.
+    Candidate { provider: String, predicted: Prediction, cost: CostTerms, total: f64, }
+    /// What was expected of an offer.
+    Prediction { first_content_s: f64, uncorrected_s: f64, tpot_s: f64, failure: f64, }
+    /// The terms of an expected cost.
+    CostTerms { price: f64, first_content: f64, output: f64, failure: f64, owner: f64, }
+    /// One attempt.
+    RoutedAttempt {
+        provider: Option<String>,
+        /// `answering`, `failed`, `cancelled`, or how the answer ended.
+        status: String,
+        #[schema(required = false)]
+        code: String,
+        elapsed_ms: u64,
+        #[schema(required = false)]
+        first_content_ms: u64,
+    }
+    /// What a key has used, and what it still may: US dollars as decimal strings.
+    KeyUse {
+        label: String, limit: Option<String>, limit_remaining: Option<String>, limit_reset: Option<String>,
+        usage: String, usage_daily: String, usage_weekly: String, usage_monthly: String,
+        /// The organization has never bought credit.
+        is_free_tier: bool,
+    }
     /// US dollars per token or request, decimal strings.
     Pricing { prompt: String, completion: String, request: String, input_cache_read: String, input_cache_write: String, }
     /// One offer.

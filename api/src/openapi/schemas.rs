@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::catalogue_schemas::{Architecture, Availability, Generation, KeyUse, Pricing, TopProvider};
+
 macro_rules! shapes {
     ($($(#[$attribute:meta])* $name:ident { $($(#[$field_attribute:meta])* $field:ident: $kind:ty,)* })+) => {
         $($(#[$attribute])* #[derive(Serialize, ToSchema)] #[allow(dead_code)]
@@ -31,7 +33,7 @@ shapes! {
         metadata: Value,
         /// Why no offer may or can serve.
         #[schema(required = false)]
-        availability: Value,
+        availability: Availability,
     }
     /// A conversation and how to answer it. Fields not listed are passed on to the engine.
     ChatCompletionRequest {
@@ -150,17 +152,20 @@ shapes! {
     ModelList { object: String, data: Vec<Model>, }
     /// A model and its cheapest live offer.
     Model {
-        id: String, object: String, created: i64, owned_by: String, name: String,
-        context_length: u32, pricing: Value, architecture: Value, top_provider: Value, supported_parameters: Vec<String>,
+        id: String, object: String, created: i64, owned_by: String, canonical_slug: String, name: String,
+        description: String, context_length: u32, hugging_face_id: Option<String>, architecture: Architecture,
+        pricing: Pricing, top_provider: TopProvider, supported_parameters: Vec<String>,
+        /// Always null.
+        per_request_limits: Option<String>,
     }
     /// A generation.
-    GenerationResponse { data: Value, }
+    GenerationResponse { data: Generation, }
     /// Credit.
     CreditsResponse { data: Credits, }
     /// Two sums in US dollars, as decimal strings.
     Credits { total_credits: String, total_usage: String, }
     /// A key.
-    KeyResponse { data: Value, }
+    KeyResponse { data: KeyUse, }
     /// A provider to be.
     CreateProvider {
         name: String,

@@ -1,12 +1,13 @@
 //! The routing extension from a request to who serves it: every key of `provider`, and every suffix.
 
+use http::Method;
 use node::config::OfferConfig;
 use node::engine::{Fault, Latency};
 use protocol::offer::Quantization;
-use protocol::{Id as _, Price};
+use protocol::{Id as _, Price, RequestId};
 use serde_json::{Value, json};
 
-use crate::live::{Live, MODEL, Setup};
+use crate::live::{Live, MODEL, Setup, Wire, chat_body};
 
 /// Provider 1 keeps nothing, 2 is quick and well checked and trains on prompts, 3 is free.
 async fn world() -> Live {
@@ -125,6 +126,21 @@ async fn a_sort_a_suffix_or_a_preference_decides_who_is_tried_first() {
 }
 
 #[tokio::test]
+async fn models_are_kept_apart_while_sorting_unless_said_otherwise() {
+    let setup = Setup::nodes(1);
+    let mut live = Setup::nodes(1).start().await;
+    live.admin(&["model", "add", "--id", "org/other", "--context-length", "32768"]).await;
+    let price = |usd| Price::per_million(usd).unwrap();
+    live.launch_offer(2, &setup, OfferConfig::new("org/other", price("0.1"), price("1"))).await;
+    live.until_ready(&setup).await;
+    for (partition, model) in [("model", MODEL), ("none", "org/other")] {
+        let sort = json!({ "by": "price", "partition": partition });
+        let reply = live.chat(json!({ "models": ["org/other"], "provider": { "sort": sort } })).await.reply().await;
+        assert_eq!((reply.status.as_u16(), &reply.json["model"]), (200, &json!(model)), "{partition}: {}", reply.json);
+    }
+}
+
+#[tokio::test]
 async fn without_fallbacks_nobody_steps_in_for_the_first_choice() {
     let live = world().await;
     live.break_node(0, Fault::Refuse { status: 500 });
@@ -141,4 +157,66 @@ async fn the_free_suffix_never_serves_what_costs() {
     let refused = live.chat(json!({ "model": format!("{MODEL}:free") })).await.reply().await;
     assert_eq!((refused.status.as_u16(), refused.code()), (404, Some("no_eligible_provider")));
     assert_eq!(refused.json["error"]["availability"]["excluded_by"], json!(["max_price"]));
+}
+
+/// A chat completion of someone who wants to know how it was placed.
+async fn told_why(live: &Live, mut fields: Value, path: &str) -> Wire {
+    fields["provider"] = json!({ "order": ["provider-1", "provider-2"] });
+    let headers = [("x-steelyard-metadata", "enabled")];
+    live.call_with(Method::POST, path, Some(&live.key), &headers, chat_body(fields).to_string()).await
+}
+
+async fn generation(live: &Live, request: RequestId) -> Value {
+    live.billed(request).await;
+    let path = format!("/v1/generation?id={request}");
+    live.call(Method::GET, &path, Some(&live.key), "").await.reply().await.json["data"].clone()
+}
+
+#[tokio::test]
+async fn who_asks_is_told_how_a_request_was_placed() {
+    let live = Setup::nodes(2).start().await;
+    live.break_node(0, Fault::Refuse { status: 500 });
+    for stream in [false, true] {
+        let wire = told_why(&live, json!({ "stream": stream }), "/v1/chat/completions").await;
+        let request = wire.request();
+        let record: Value = serde_json::from_str(wire.header("x-steelyard-metadata").unwrap()).unwrap();
+        assert_eq!((&record["offers"], &record["eligible"]), (&json!(2), &json!(2)), "{record}");
+        let considered: Vec<&Value> = record["candidates"].as_array().unwrap().iter().map(|c| &c["provider"]).collect();
+        assert_eq!(considered, ["provider-1", "provider-2"]);
+        assert!(record["candidates"][0]["predicted"]["first_content_s"].is_f64(), "{record}");
+        assert!(record["candidates"][1]["cost"]["price"].is_f64(), "{record}");
+        let [failed, serving] = &record["attempts"].as_array().unwrap()[..] else { panic!("{record}") };
+        assert_eq!((&failed["provider"], &failed["status"]), (&json!("provider-1"), &json!("failed")));
+        assert_eq!((&failed["code"], &failed["first_content_ms"]), (&json!("status"), &Value::Null));
+        assert_eq!((&serving["provider"], &serving["status"]), (&json!("provider-2"), &json!("answering")));
+        assert!(serving["first_content_ms"].as_u64().unwrap() <= serving["elapsed_ms"].as_u64().unwrap());
+        wire.bytes().await;
+
+        let kept = generation(&live, request).await;
+        assert_eq!(kept["routing"]["candidates"], record["candidates"]);
+        assert_eq!(kept["routing"]["attempts"][1]["status"], "completed", "{kept}");
+        assert_eq!(kept["routing"]["attempts"][0], *failed);
+    }
+    let plain = live.chat(json!({})).await;
+    let request = plain.request();
+    assert_eq!(plain.header("x-steelyard-metadata"), None, "nobody asked");
+    plain.reply().await;
+    assert_eq!(generation(&live, request).await["routing"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_bill_says_where_and_on_what_terms_a_request_was_served() {
+    let live = world().await;
+    for (fields, tier, region) in [
+        (json!({ "provider": { "only": ["provider-1"] } }), "default", "fra1"),
+        (json!({ "service_tier": "flex", "provider": { "only": ["provider-2"] } }), "flex", "iad1"),
+        (json!({ "service_tier": "fast", "provider": { "only": ["provider-3"] } }), "priority", "par1"),
+    ] {
+        let wire = live.chat(fields).await;
+        let request = wire.request();
+        assert_eq!(wire.reply().await.json["service_tier"], tier);
+        let bill = generation(&live, request).await;
+        assert_eq!((&bill["service_tier"], &bill["data_region"]), (&json!(tier), &json!(region)), "{bill}");
+        assert_eq!(bill["receipt_id"], Value::Null);
+    }
 }

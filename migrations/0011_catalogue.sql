@@ -1,4 +1,5 @@
--- How offers fared, minute by minute, as their attempts were settled: what the catalogue shows as uptime.
+-- What users are shown of their choice and of its outcome: how offers fared minute by minute, and how a request
+-- was placed.
 
 -- The fold reads attempts by the transaction that wrote them, as it reads usage.
 create index attempts_xid on attempts (xid);
@@ -13,3 +14,9 @@ create table offer_minutes (
   primary key (offer_id, minute)
 );
 create index offer_minutes_age on offer_minutes (minute);
+
+-- The tier that applied; nothing is known of requests settled before this was kept.
+alter table usage
+  add column service_tier text check (service_tier in ('flex', 'default', 'priority')),
+  -- What was considered, for those who asked for it with the request.
+  add column routing jsonb;
