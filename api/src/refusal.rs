@@ -47,6 +47,7 @@ pub fn tells_too_long(words: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::tells_too_long;
+    use crate::dialect::UpstreamError;
 
     #[test]
     fn engines_words_for_a_prompt_that_does_not_fit_are_known() {
@@ -63,5 +64,17 @@ mod tests {
         for words in ["", r#"{"error":{"message":"top_k must be -1 or at least 1","code":400}}"#] {
             assert!(!tells_too_long(words), "{words}");
         }
+    }
+
+    #[test]
+    fn a_refusal_inside_a_success_is_known_by_its_type_or_its_words() {
+        let said = |kind: Option<&str>, message: &str| UpstreamError {
+            message: message.to_owned(),
+            kind: kind.map(str::to_owned),
+            ..UpstreamError::default()
+        };
+        assert!(said(Some("exceed_context_size_error"), "").is_about_length());
+        assert!(said(None, "This model's maximum context length is 8 tokens.").is_about_length());
+        assert!(!said(Some("server_error"), "out of memory").is_about_length());
     }
 }
