@@ -94,10 +94,10 @@ fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
             completion: wishes.max_price.completion.and_then(Price::from_pico),
             request: wishes.max_price.request.and_then(Price::from_pico),
         },
-        regions: wishes.regions.clone(),
+        regions: wishes.regions.iter().map(|region| region.to_ascii_lowercase()).collect(),
         trust: wishes.trust.map_or(TrustLevel::Declared, trust),
-        preferred_max_latency: wishes.preferred_max_latency.and_then(preferred),
-        preferred_min_throughput: wishes.preferred_min_throughput.and_then(preferred),
+        preferred_max_latency: wishes.preferred_max_latency.map(preferred).unwrap_or_default(),
+        preferred_min_throughput: wishes.preferred_min_throughput.map(preferred).unwrap_or_default(),
     })
 }
 
@@ -130,8 +130,8 @@ fn trust(level: Trust) -> TrustLevel {
     }
 }
 
-/// The strictest percentile that was named: who meets it meets the others of an ordinary offer.
-fn preferred(wish: envelope::Preference) -> Option<Preferred> {
-    let named = [(wish.p99, 0.99), (wish.p90, 0.9), (wish.p75, 0.75), (wish.p50, 0.5)];
-    named.into_iter().find_map(|(value, quantile)| value.map(|value| Preferred { value, quantile }))
+/// One wish for each percentile that was named: all of them count.
+fn preferred(wish: envelope::Preference) -> Vec<Preferred> {
+    let named = [(wish.p50, 0.5), (wish.p75, 0.75), (wish.p90, 0.9), (wish.p99, 0.99)];
+    named.into_iter().filter_map(|(value, quantile)| value.map(|value| Preferred { value, quantile })).collect()
 }

@@ -13,9 +13,7 @@ use protocol::header as ours;
 use protocol::session::NodeMode;
 use scheduler::attempt::classify::NodeFault;
 use scheduler::attempt::{Candidate, Failure, FailureKind};
-use scheduler::{
-    Action, Ask, Availability, AvailabilityCode, Constraint, Decision, Event, Machine, OfferEntry, Placed, Step,
-};
+use scheduler::{Action, Ask, Availability, AvailabilityCode, Decision, Event, Machine, OfferEntry, Placed, Step};
 
 use crate::clock::Ticker;
 use crate::dialect::{Reader, Vectors};
@@ -24,7 +22,7 @@ use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::relay::{Dispatched, Live, Progress, Sink};
 use crate::upstream::{Answer, NodeRequest, Route, SendError};
-use crate::{hold, prompt};
+use crate::{hold, prompt, refusal};
 
 /// How an offer declares that its engine notices when a plain call is abandoned.
 const PLAIN: &str = "plain";
@@ -131,7 +129,7 @@ async fn try_offer(
     let deadline = machine.deadline().map_or_else(tokio::time::Instant::now, |at| ticker.instant(at));
     let app = generation.app().clone();
     let sent = tokio::time::timeout_at(deadline, app.upstreams.send(&route, request, connect)).await;
-    let answer = match sent {
+    let mut answer = match sent {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             tracing::debug!(%error, request.id = %generation.order().request, "an attempt could not be sent");
@@ -148,6 +146,9 @@ async fn try_offer(
     };
     let status = answer.response.status();
     generation.answered(status);
+    if refusal::is_refusal(status) && refusal::read(&mut answer).await {
+        generation.found_too_long();
+    }
     let step = machine.on(head_event(status, answer.response.headers()), ticker.now());
     if step.action != Action::Wait {
         return ended(generation, machine, step);
@@ -297,6 +298,10 @@ fn code_of(step: &Step) -> &'static str {
 fn error_of(failure: Failure, generation: &Generation) -> ApiError {
     let previous = generation.previous_errors();
     match failure.kind {
+        FailureKind::Caller { .. } if generation.was_too_long() => ApiError::context_length(
+            generation.order().subject,
+            "the model's engine counts more tokens than its context holds; shorten the prompt or lower the output limit",
+        ),
         FailureKind::Caller { .. } => ApiError::invalid(
             None,
             "the model's engine refuses this request; check that the prompt fits its context and its parameters are supported",
@@ -316,7 +321,8 @@ fn full(generation: &Generation, wait: Duration) -> ApiError {
         retryable: true,
         retry_after: Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).clamp(1, 60)),
         requested_models: vec![Arc::clone(&generation.order().model)],
-        excluded_by: vec![Constraint::Capacity.name()],
+        // Names demands only, and none of those was in the way.
+        excluded_by: Vec::new(),
         fallback_models: Vec::new(),
         constraint: None,
     };

@@ -86,10 +86,11 @@ impl ApiError {
         Self::invalid(None::<&str>, message).with_code("invalid_state")
     }
 
-    /// 400: prompt and answer together pass what any offer of the model can hold.
+    /// 400: prompt and answer together pass what any offer of the model can hold; `subject` is the field with the
+    /// prompt.
     #[must_use]
-    pub fn context_length(message: impl Into<String>) -> Self {
-        Self::invalid("messages", message).with_code("context_length_exceeded")
+    pub fn context_length(subject: &'static str, message: impl Into<String>) -> Self {
+        Self::invalid(subject, message).with_code("context_length_exceeded")
     }
 
     /// 401: no key, or one that does not count. Says no more than that: not why, and not whose.

@@ -11,6 +11,7 @@ use protocol::{AttemptId, Id, NanoUsd, RequestId, Timestamp, Units};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use scheduler::ask::Held;
+use scheduler::explain::{Attempted, Explanation};
 use scheduler::{Action, Admission, Observation};
 
 use crate::dialect::{Channel, Dialect, Finish, FinishReason, Head, InBandError, UpstreamUsage, Usage, Voice};
@@ -43,6 +44,10 @@ pub struct Order {
     pub streamed: bool,
     /// What the engine is asked for.
     pub work: Work,
+    /// The client's field with the prompt.
+    pub subject: &'static str,
+    /// The service tier that applies.
+    pub service_tier: &'static str,
     /// Whether vectors are wanted as base64 text.
     pub base64: bool,
     /// How the client is answered.
@@ -125,6 +130,9 @@ pub struct Generation {
     errors: Vec<PreviousError>,
     running: Option<Running>,
     finish: Option<Finish>,
+    too_long: bool,
+    /// What was considered and tried, for a client who wants to know.
+    routing: Option<Explanation>,
 }
 
 impl Generation {
@@ -142,6 +150,8 @@ impl Generation {
             errors: Vec::new(),
             running: None,
             finish: None,
+            too_long: false,
+            routing: None,
         }
     }
 
@@ -246,6 +256,39 @@ impl Generation {
         }
     }
 
+    /// Keeps what was considered: the client wants to know.
+    pub fn explain(&mut self, considered: Explanation) {
+        self.routing = Some(considered);
+    }
+
+    /// What was considered and tried until now, the running attempt included; `None` when nobody wants to know.
+    #[must_use]
+    pub fn routing(&self) -> Option<Explanation> {
+        let mut told = self.routing.clone()?;
+        if let Some(run) = &self.running {
+            told.attempts.push(tried(run, "answering", None, self.app.env.now()));
+        }
+        Some(told)
+    }
+
+    /// Adds an attempt that ends now to what the client is told.
+    fn note(&mut self, run: &Running, status: &'static str, code: Option<&'static str>) {
+        if let Some(told) = &mut self.routing {
+            told.attempts.push(tried(run, status, code, self.app.env.now()));
+        }
+    }
+
+    /// An engine refused it because the prompt does not fit its context.
+    pub fn found_too_long(&mut self) {
+        self.too_long = true;
+    }
+
+    /// Whether an engine did.
+    #[must_use]
+    pub fn was_too_long(&self) -> bool {
+        self.too_long
+    }
+
     /// Something the model generated arrived.
     pub fn content_arrived(&mut self, at: Timestamp) {
         if let Some(run) = &mut self.running {
@@ -286,6 +329,7 @@ impl Generation {
         }
         let Some(run) = self.running.take() else { return };
         self.errors.push(PreviousError { provider: run.admission.offer().slug().to_owned(), status: run.status, code });
+        self.note(&run, "failed", Some(code));
         let attempt =
             self.close(run, observed, Outcome::ProviderFailed, Units::default(), CountedBy::Gateway, Some(code));
         self.ended.push(attempt);
@@ -298,6 +342,7 @@ impl Generation {
         let made = self.counter.bounds().0 > 0;
         let (units, counted_by) = if made { self.count(None) } else { (Units::default(), CountedBy::Gateway) };
         let Some(run) = self.running.take() else { return };
+        self.note(&run, "cancelled", Some("broker_stopped"));
         let attempt = self.close(run, None, Outcome::Cancelled, units, counted_by, Some("broker_stopped"));
         self.ended.push(attempt);
     }
@@ -339,6 +384,7 @@ impl Generation {
         let (units, counted_by) = self.count(upstream);
         self.permit.used(units.prompt_total() + units.completion_total());
         if let Some(run) = self.running.take() {
+            self.note(&run, outcome.as_str(), None);
             let attempt = self.close(run, observed, outcome, units, counted_by, None);
             self.ended.push(attempt);
         }
@@ -367,6 +413,8 @@ impl Generation {
             native_finish_reason: self.finish.take().and_then(|finish| finish.native),
             received_at: self.order.created_at,
             finished_at: self.app.env.now(),
+            service_tier: Some(self.order.service_tier.to_owned()),
+            routing: self.routing.take().map(|told| serde_json::json!(told)),
         }))
     }
 
@@ -458,10 +506,23 @@ impl Generation {
     /// Nothing had come when the client left: the provider did no wrong, and nobody pays.
     fn attempt_cancelled(&mut self) {
         if let Some(run) = self.running.take() {
+            self.note(&run, "cancelled", Some("client_left"));
             let units = Units::default();
             let attempt = self.close(run, None, Outcome::Cancelled, units, CountedBy::Gateway, Some("client_left"));
             self.ended.push(attempt);
         }
+    }
+}
+
+/// One attempt, in the words of a routing record.
+fn tried(run: &Running, status: &'static str, code: Option<&'static str>, now: Timestamp) -> Attempted {
+    let ms = |until: Timestamp| u64::try_from(until.since(run.started_at).as_millis()).unwrap_or(u64::MAX);
+    Attempted {
+        provider: Some(run.admission.offer().slug().to_owned()),
+        status,
+        code,
+        elapsed_ms: ms(now),
+        first_content_ms: run.first_output_at.map(ms),
     }
 }
 

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Version, header};
+use scheduler::place::Why;
 use scheduler::{Ask, Decision, Placed};
 
 use crate::dialect::{CompletionsEcho, Dialect};
@@ -38,7 +39,8 @@ pub struct Asked {
 pub async fn read(app: &AppState, request: Request) -> Result<(Connection, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let body = read_body_in_time(app, &parts.headers, body, app.config.gateway.max_body_bytes).await?;
-    Ok((Connection { shared: parts.version == Version::HTTP_2 }, body))
+    let record = parts.headers.get(&METADATA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enabled"));
+    Ok((Connection { shared: parts.version == Version::HTTP_2, record }, body))
 }
 
 /// How the client is connected.
@@ -47,7 +49,12 @@ pub struct Connection {
     /// On a connection of its own a client that stops reading stalls the socket, which is watched; on a shared
     /// one only its stream.
     shared: bool,
+    /// The client wants to know how its request was placed.
+    record: bool,
 }
+
+/// Asks for a routing record with `enabled`, and carries it on an answer whose first content decided its status.
+const METADATA: HeaderName = HeaderName::from_static("x-steelyard-metadata");
 
 /// Answers a request, streamed or whole.
 ///
@@ -80,7 +87,7 @@ async fn respond(
     asked: Asked,
     rate: &mut Option<RateHeaders>,
 ) -> Result<Response, ApiError> {
-    let (generation, plan) = Box::pin(prepare(app, context, caller, asked, rate)).await?;
+    let (generation, plan) = Box::pin(prepare(app, context, caller, connection, asked, rate)).await?;
     let order = generation.order();
     let (streamed, gateway) = (order.streamed, &app.config.gateway);
     let keepalive = Keepalive { frame: order.dialect.keepalive(), after: Duration::from_millis(gateway.keepalive_ms) };
@@ -103,7 +110,16 @@ async fn respond(
             return Err(error);
         }
     };
-    if streamed { Ok(stream(Relay::live(generation, live, keepalive), stall)) } else { whole(generation, live).await }
+    let record = generation.routing().and_then(|told| HeaderValue::try_from(serde_json::to_string(&told).ok()?).ok());
+    let mut response = if streamed {
+        stream(Relay::live(generation, live, keepalive), stall)
+    } else {
+        whole(generation, live).await?
+    };
+    if let Some(record) = record {
+        response.headers_mut().insert(METADATA, record);
+    }
+    Ok(response)
 }
 
 /// Everything up to the first byte that leaves for a node: read, count, place, and set limits and money aside.
@@ -111,6 +127,7 @@ async fn prepare(
     app: &AppState,
     context: &RequestContext,
     caller: &Caller,
+    connection: Connection,
     asked: Asked,
     rate: &mut Option<RateHeaders>,
 ) -> Result<(Box<Generation>, Plan), ApiError> {
@@ -118,7 +135,9 @@ async fn prepare(
     let Asked { work, body, dialect } = asked;
     let envelope = Envelope::parse_for(work, &body)?;
     let mut permit = app.limits.enter(caller).await?;
-    let Chosen { mut ask, prompt, offers, fallbacks } = choose(app, context, caller, &envelope, &body).await?;
+    let subject = subject(work, dialect.as_ref());
+    let Chosen { mut ask, prompt, offers, why, fallbacks } =
+        choose(app, context, caller, &envelope, &body, subject).await?;
     let most = u64::from(prompt.tokens) + u64::from(hold::output_tokens(app, &ask, &offers));
     permit.admit(caller, &ask.model, most).await?;
     *rate = Some(permit.headers());
@@ -134,6 +153,8 @@ async fn prepare(
         choices: envelope.choices(),
         streamed: envelope.stream,
         work,
+        subject,
+        service_tier: ask.tier.as_str(),
         base64: envelope.base64,
         dialect: dialect.unwrap_or_else(|| own_dialect(&envelope)),
         created_at: now,
@@ -143,7 +164,10 @@ async fn prepare(
         (placed.offer.id(), dispatch::upstream_body(&envelope, placed, Some(seed)))
     });
     drop(envelope);
-    let generation = Box::new(Generation::new(app.clone(), order, hold, permit));
+    let mut generation = Box::new(Generation::new(app.clone(), order, hold, permit));
+    if connection.record {
+        generation.explain(app.scheduler.explain(&why, &worst.offers, &[]));
+    }
     ask.held = generation.held();
     Ok((generation, Plan { ask, offers: worst.offers, fallbacks, body, first_body }))
 }
@@ -153,6 +177,7 @@ struct Chosen {
     ask: Ask,
     prompt: PromptCount,
     offers: Vec<Placed>,
+    why: Why,
     /// Models left, the next one last.
     fallbacks: Vec<ModelRef<'static>>,
 }
@@ -164,6 +189,7 @@ async fn choose(
     caller: &Caller,
     envelope: &Envelope<'_>,
     body: &Bytes,
+    subject: &'static str,
 ) -> Result<Chosen, ApiError> {
     let first = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
     let mut models: Vec<ModelRef<'_>> = std::iter::once(first).chain(envelope.models.iter().cloned()).collect();
@@ -177,20 +203,44 @@ async fn choose(
     for at in 0..models.len() {
         let (ask, prompt) = prompt::consider(app, envelope.work, body, &models[at], caller.organization).await?;
         match app.scheduler.acquire(&ask, &mut generation::rng_of(context.id)).await {
-            Decision::Place { offers, .. } => {
+            Decision::Place { offers, why } => {
                 let fallbacks = models[at + 1..].iter().rev().map(ModelRef::to_owned).collect();
-                return Ok(Chosen { ask, prompt, offers, fallbacks });
+                return Ok(Chosen { ask, prompt, offers, why, fallbacks });
             }
             Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => {
-                refusal.get_or_insert(availability);
+                refusal.get_or_insert((ask, availability));
             }
         }
     }
-    let mut refusal = refusal.ok_or_else(|| ApiError::model_not_found(&envelope.model))?;
-    refusal.fallback_models = models[1..].iter().map(|model| model.id.as_ref().into()).collect();
-    let error = ApiError::availability(refusal);
+    let (ask, mut availability) = refusal.ok_or_else(|| ApiError::model_not_found(&envelope.model))?;
+    availability.fallback_models = models[1..].iter().map(|model| model.id.as_ref().into()).collect();
+    let error = too_long(app, &ask, subject).unwrap_or_else(|| ApiError::availability(availability));
     tracing::debug!(code = error.code(), model = %envelope.model, "no offer for a request");
     Err(error)
+}
+
+/// The refusal of what no offer's context can hold, whatever else was demanded: clients know it by its code, and
+/// shorten what they send.
+fn too_long(app: &AppState, ask: &Ask, subject: &'static str) -> Option<ApiError> {
+    let longest = app.scheduler.snapshot().model(&ask.model)?.longest_context()?;
+    let (needed, output) = (ask.context(), ask.max_output.unwrap_or(0));
+    if needed <= longest {
+        return None;
+    }
+    let prompt = ask.longest_prompt.unwrap_or(ask.prompt_tokens);
+    let message = format!(
+        "this model's maximum context length is {longest} tokens, and the request needs {needed}: {prompt} in the {subject} and {output} for the answer"
+    );
+    Some(ApiError::context_length(subject, message))
+}
+
+/// What the client calls the field with the prompt.
+fn subject(work: Work, dialect: Option<&Dialect>) -> &'static str {
+    match (work, dialect) {
+        (Work::Chat, Some(Dialect::Responses(_))) | (Work::Embedding, _) => "input",
+        (Work::Chat, _) => "messages",
+        (Work::Completion, _) => "prompt",
+    }
 }
 
 /// Models in the order of their best offer's standing; those without an offer just now come last.

@@ -23,6 +23,7 @@ pub mod openapi;
 pub mod poll;
 pub mod probe;
 pub mod prompt;
+pub mod refusal;
 pub mod relay;
 pub mod removal;
 pub mod request;

@@ -2,6 +2,8 @@
 
 mod account_paths;
 mod account_schemas;
+mod catalogue_paths;
+mod catalogue_schemas;
 mod downgrade;
 mod events;
 mod examples;
@@ -41,7 +43,8 @@ use utoipa::{Modify, OpenApi};
     paths(
         inference_paths::create_chat_completion, inference_paths::create_completion, inference_paths::create_embedding,
         inference_paths::create_response, inference_paths::retrieve_response, inference_paths::create_message,
-        inference_paths::count_message_tokens, paths::list_models, paths::retrieve_model, paths::get_generation,
+        inference_paths::count_message_tokens, paths::list_models, paths::retrieve_model,
+        catalogue_paths::list_model_endpoints, catalogue_paths::list_zdr_endpoints, catalogue_paths::list_providers, paths::get_generation,
         paths::get_credits, paths::get_key, paths::health_live, paths::health_ready, paths::get_metrics,
         paths::get_open_api, paths::get_open_api_30, paths::get_docs, provider_paths::create_provider,
         provider_paths::get_provider, provider_paths::create_challenge, provider_paths::verify_challenge,

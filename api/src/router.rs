@@ -18,6 +18,7 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::responses::routes())
         .merge(routes::messages::routes())
         .merge(routes::models::routes())
+        .merge(routes::endpoints::routes())
         .merge(routes::generation::routes())
         .merge(routes::credits::routes())
         .merge(routes::key::routes())

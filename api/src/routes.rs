@@ -9,6 +9,7 @@ pub mod credits;
 pub mod document;
 pub mod earnings;
 pub mod embeddings;
+pub mod endpoints;
 pub mod generation;
 pub mod health;
 pub mod heartbeats;

@@ -158,6 +158,8 @@ fn settlement(env: &Env, price: &Arc<PriceRow>) -> Settlement {
         received_at: now,
         first_output_at: Some(now),
         finished_at: now,
+        service_tier: Some("default".into()),
+        routing: None,
     }
 }
 

@@ -44,6 +44,10 @@ pub struct Settlement {
     pub first_output_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Timestamp,
+    /// The service tier that applied: `flex`, `default` or `priority`.
+    pub service_tier: Option<String>,
+    /// What was considered when it was placed, for a user who asked for it.
+    pub routing: Option<serde_json::Value>,
 }
 
 /// The account, and the limits of key, project and organization.
@@ -146,6 +150,8 @@ impl LeaseHold {
             received_at: settlement.received_at,
             first_output_at: settlement.first_output_at,
             finished_at: settlement.finished_at,
+            service_tier: settlement.service_tier,
+            routing: settlement.routing,
             attempts: attempts.collect(),
         };
         self.free(judged.charge);

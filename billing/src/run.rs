@@ -260,7 +260,7 @@ pub async fn reap(db: &PgPool, config: &Leasing) -> Result<usize, Error> {
     Ok(accounts + budgets)
 }
 
-/// Makes the partitions of the days around `now`.
+/// Makes the partitions of the days around `now`, and drops the minutes of offers that are past showing.
 ///
 /// # Errors
 /// When a database call fails; nothing is made then.
@@ -268,6 +268,7 @@ pub async fn ensure_partitions(db: &PgPool, now: Timestamp) -> Result<(), Error>
     let mut tx = db.begin().await?;
     let made = store::partitions::ensure(&mut tx, now, PARTITION_DAYS_AHEAD).await?;
     let ahead = store::partitions::ahead(&mut tx, now).await?;
+    store::uptime::prune(&mut tx, now).await?;
     tx.commit().await?;
     metrics::gauge!("steelyard_billing_partitions_ahead").set(f64::from(i32::try_from(ahead).unwrap_or(i32::MAX)));
     if !made.is_empty() {

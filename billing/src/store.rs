@@ -32,6 +32,7 @@ pub(crate) mod replicas;
 pub mod reports;
 pub(crate) mod rows;
 pub mod transfers;
+pub mod uptime;
 pub mod usage;
 pub mod views;
 

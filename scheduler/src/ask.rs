@@ -161,10 +161,10 @@ pub struct Preferences {
     pub regions: Vec<String>,
     /// This level or better.
     pub trust: TrustLevel,
-    /// Preferred time to the first token; never refuses.
-    pub preferred_max_latency: Option<Preferred>,
-    /// Preferred tokens per second; never refuses.
-    pub preferred_min_throughput: Option<Preferred>,
+    /// Preferred times to the first token, all of them; never refuse.
+    pub preferred_max_latency: Vec<Preferred>,
+    /// Preferred tokens per second, all of them; never refuse.
+    pub preferred_min_throughput: Vec<Preferred>,
 }
 
 impl Default for Preferences {
@@ -183,8 +183,8 @@ impl Default for Preferences {
             max_price: MaxPrice::default(),
             regions: Vec::new(),
             trust: TrustLevel::Declared,
-            preferred_max_latency: None,
-            preferred_min_throughput: None,
+            preferred_max_latency: Vec::new(),
+            preferred_min_throughput: Vec::new(),
         }
     }
 }
@@ -233,6 +233,16 @@ pub enum ServiceTier {
 }
 
 impl ServiceTier {
+    /// As the API calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Default => "default",
+            Self::Priority => "priority",
+        }
+    }
+
     /// Worth of a second, as a share of the ask's price: to the first token, and per output second.
     #[must_use]
     pub const fn worth_per_s(self) -> (f64, f64) {

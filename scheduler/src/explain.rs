@@ -56,6 +56,9 @@ pub struct Attempted {
     pub code: Option<&'static str>,
     /// How long it took.
     pub elapsed_ms: u64,
+    /// When its first content came, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_content_ms: Option<u64>,
 }
 
 impl Explanation {
@@ -74,7 +77,7 @@ impl Explanation {
         let attempted = |record: &Record| {
             let (status, code) = outcome_name(&record.outcome);
             let elapsed_ms = u64::try_from(record.elapsed.as_millis()).unwrap_or(u64::MAX);
-            Attempted { provider: provider(record), status, code, elapsed_ms }
+            Attempted { provider: provider(record), status, code, elapsed_ms, first_content_ms: None }
         };
         Self {
             offers: why.offers,

@@ -1,6 +1,7 @@
 //! What the gateway saw of an offer: facts, where a provider's word is only a hint.
 
 pub mod rate;
+pub mod recent;
 pub mod residual;
 pub mod success;
 pub mod tpot;
@@ -12,6 +13,7 @@ use protocol::Timestamp;
 use crate::attempt::classify::NodeFault;
 use crate::config::Prior;
 use rate::Rate;
+use recent::{Lately, Recent};
 use residual::Residual;
 use success::{SizeClass, Success};
 use tpot::Tpot;
@@ -132,6 +134,7 @@ pub struct Measure {
     tpot: Tpot,
     residual: Residual,
     success: Success,
+    recent: Recent,
     life_s: f64,
 }
 
@@ -144,6 +147,7 @@ impl Measure {
             tpot: Tpot::new(prior.tpot_s, prior.tpot_step_s),
             residual: Residual::new(),
             success: Success::new(prior.success),
+            recent: Recent::default(),
             life_s: prior.life_s,
         }
     }
@@ -159,6 +163,7 @@ impl Measure {
                 }
                 if let Some(first) = seen.first_content {
                     self.first_content(first, seen.at, circumstances);
+                    self.recent.record(first, seen.output_tokens.saturating_sub(1), seen.generating, seen.at);
                 }
                 if seen.output_tokens >= 2 && !seen.held_up {
                     let per_token = seen.generating.as_secs_f64() / f64::from(seen.output_tokens - 1);
@@ -192,6 +197,12 @@ impl Measure {
             counted,
             life_s: self.life_s,
         }
+    }
+
+    /// What answers were like lately, for people.
+    #[must_use]
+    pub fn lately(&self, now: Timestamp) -> Lately {
+        self.recent.lately(now)
     }
 
     fn first_content(&mut self, first: Duration, at: Timestamp, circumstances: &Circumstances) {

@@ -243,18 +243,18 @@ fn placed(pool: &ModelPool, ask: &Ask, worth: &Worth, drawn: &Drawn, panicking: 
 }
 
 const fn prefers(ask: &Ask) -> bool {
-    ask.provider.preferred_max_latency.is_some() || ask.provider.preferred_min_throughput.is_some()
+    !ask.provider.preferred_max_latency.is_empty() || !ask.provider.preferred_min_throughput.is_empty()
 }
 
 /// Chance of meeting the caller's preferences above the quantile asked for; at least zero meets them.
 fn likelihood(ask: &Ask, placed: &Placed) -> f64 {
     let sigma = placed.offer.live.estimate().sigma;
     let mut least = f64::INFINITY;
-    if let Some(wish) = ask.provider.preferred_max_latency {
+    for wish in &ask.provider.preferred_max_latency {
         let chance = cost::chance_within(wish.value, placed.predicted.first_content_s, sigma);
         least = least.min(chance - wish.quantile);
     }
-    if let Some(wish) = ask.provider.preferred_min_throughput {
+    for wish in &ask.provider.preferred_min_throughput {
         let chance = cost::chance_within(1.0 / wish.value.max(1e-9), placed.predicted.tpot_s, sigma);
         least = least.min(chance - wish.quantile);
     }

@@ -94,6 +94,15 @@ pub struct UpstreamError {
     pub kind: Option<String>,
 }
 
+impl UpstreamError {
+    /// Whether it says that the prompt does not fit the engine's context.
+    #[must_use]
+    pub fn is_about_length(&self) -> bool {
+        let words = [Some(&self.message), self.code.as_ref(), self.kind.as_ref()];
+        words.into_iter().flatten().any(|words| crate::refusal::tells_too_long(words))
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct Chunk<'a> {
     #[serde(borrow, default)]

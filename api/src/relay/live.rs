@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{StatusCode, header};
 use http_body::Body as _;
 use protocol::Timestamp;
 use scheduler::attempt::classify::NodeFault;
@@ -187,7 +187,7 @@ impl Live {
         let kind = match self.sink.push(event, generation.counter()) {
             Ok(kind) if generation.counter().bounds().1 <= MAX_TEXT_BYTES => kind,
             Ok(_) => return Some(self.broken(NodeFault::Malformed)),
-            Err(error) => return Some(self.malformed(&error)),
+            Err(error) => return Some(self.unread(&error, generation)),
         };
         if kind == Kind::Done {
             self.done = true;
@@ -269,6 +269,19 @@ impl Live {
         }
         generation.finished_as(self.sink.finish());
         Progress::Finished(self.sink.released().unwrap_or_default(), step)
+    }
+
+    /// An engine may refuse inside a success, too; that a prompt is too long is no fault of its node.
+    fn unread(&mut self, error: &crate::dialect::Error, generation: &mut Generation) -> Progress {
+        match error {
+            crate::dialect::Error::Upstream(said) if !self.begun && said.is_about_length() => {
+                generation.found_too_long();
+                let status = StatusCode::BAD_REQUEST.as_u16();
+                let refused = Event::Head { status, retry_after: None, credit: false };
+                Progress::Broken(self.machine.on(refused, self.ticker.now()))
+            }
+            _ => self.malformed(error),
+        }
     }
 
     fn malformed(&mut self, error: &crate::dialect::Error) -> Progress {

@@ -26,10 +26,11 @@ pub async fn assemble(mut generation: Box<Generation>, mut live: Live) -> Result
         }
     };
     let usage = live.usage();
-    let (sink, provider) = (live.into_sink(), generation.provider_name());
+    let (sink, provider, service_tier) =
+        (live.into_sink(), generation.provider_name(), generation.order().service_tier);
     let settled = generation.complete(usage, observed);
     let usage = settled.as_ref().map(|settled| settled.usage);
-    let tail = Tail { provider: provider.as_deref(), service_tier: "default", usage: usage.as_ref() };
+    let tail = Tail { provider: provider.as_deref(), service_tier, usage: usage.as_ref() };
     let body = sink.whole(tail);
     if let Some(settled) = settled {
         settled.ack.await;

@@ -6,9 +6,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use billing::store::views::{Generation, find_generation};
-use protocol::{NanoUsd, ProviderId, RequestId, Timestamp};
+use protocol::{NanoUsd, ProviderId, ReceiptId, RequestId, Timestamp};
 use scheduler::provider::Provider;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::error::ApiError;
@@ -52,11 +53,15 @@ struct View {
     generation_time: Option<i64>,
     total_cost: NanoUsd,
     usage: NanoUsd,
+    /// Where the last machine that tried stands: its region, else its country, as `provider.regions` takes them.
     data_region: Option<String>,
-    service_tier: &'static str,
+    service_tier: Option<String>,
     request_id: RequestId,
-    receipt_id: Option<String>,
+    /// Nobody is given receipts yet.
+    receipt_id: Option<ReceiptId>,
     attempts: Vec<AttemptView>,
+    /// What was considered, where the request asked for it.
+    routing: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,7 +84,8 @@ async fn show(
     let mut conn = app.db.acquire().await?;
     let found = find_generation(&mut conn, payer.organization, request).await?.ok_or_else(not_found)?;
     let providers = providers(&mut conn, &found).await?;
-    Ok(Json(Envelope { data: view(found, &providers) }))
+    let region = region(&mut conn, &found).await?;
+    Ok(Json(Envelope { data: view(found, &providers, region) }))
 }
 
 /// The providers that tried: a handful at most.
@@ -98,7 +104,13 @@ async fn providers(
     Ok(providers)
 }
 
-fn view(found: Generation, providers: &HashMap<ProviderId, Provider>) -> View {
+async fn region(conn: &mut PgConnection, generation: &Generation) -> Result<Option<String>, ApiError> {
+    let Some(last) = generation.attempts.last() else { return Ok(None) };
+    let Some(node) = scheduler::store::nodes::find(conn, last.node).await? else { return Ok(None) };
+    Ok(Some(node.location.region.unwrap_or(node.location.country_code).to_ascii_lowercase()))
+}
+
+fn view(found: Generation, providers: &HashMap<ProviderId, Provider>, region: Option<String>) -> View {
     let ms = |from: Timestamp, to: Timestamp| to.unix_ms() - from.unix_ms();
     let (prompt, completion) = (found.units.prompt_total(), found.units.completion_total());
     let served = found.attempts.last().and_then(|attempt| providers.get(&attempt.provider));
@@ -118,8 +130,8 @@ fn view(found: Generation, providers: &HashMap<ProviderId, Provider>) -> View {
         generation_time: found.first_output_at.map(|first| ms(first, found.finished_at)),
         total_cost: found.charge,
         usage: found.charge,
-        data_region: None,
-        service_tier: "default",
+        data_region: region,
+        service_tier: found.service_tier,
         request_id: found.request,
         receipt_id: None,
         attempts: found
@@ -131,6 +143,7 @@ fn view(found: Generation, providers: &HashMap<ProviderId, Provider>) -> View {
                 code: attempt.error_code,
             })
             .collect(),
+        routing: found.routing,
         model: found.model,
         finish_reason: found.finish_reason,
         native_finish_reason: found.native_finish_reason,

@@ -32,6 +32,7 @@ struct View {
     usage_daily: NanoUsd,
     usage_weekly: NanoUsd,
     usage_monthly: NanoUsd,
+    /// The organization has never bought credit: all it has was given.
     is_free_tier: bool,
 }
 
@@ -40,6 +41,7 @@ struct View {
 async fn show(State(app): State<AppState>, caller: Caller) -> Result<Json<Envelope>, ApiError> {
     let mut conn = app.db.acquire().await?;
     let usage = billing::store::views::key_usage(&mut conn, caller.key, app.env.now()).await?;
+    let is_free_tier = !billing::store::views::has_bought(&mut conn, caller.organization).await?;
     Ok(Json(Envelope {
         data: View {
             label: caller.record.name.clone(),
@@ -50,7 +52,7 @@ async fn show(State(app): State<AppState>, caller: Caller) -> Result<Json<Envelo
             usage_daily: usage.usage_daily,
             usage_weekly: usage.usage_weekly,
             usage_monthly: usage.usage_monthly,
-            is_free_tier: false,
+            is_free_tier,
         },
     }))
 }

@@ -13,6 +13,7 @@ use scheduler::OfferEntry;
 use scheduler::pool::snapshot::ModelPool;
 use serde::Serialize;
 
+use super::endpoints;
 use crate::dialect::messages;
 use crate::envelope::ModelRef;
 use crate::error::ApiError;
@@ -21,7 +22,8 @@ use crate::state::AppState;
 use crate::store;
 use crate::store::models::Model;
 
-/// The routes of this file. A model id keeps its slash, written raw or percent-encoded.
+/// The routes of this file. A model id keeps its slash, written raw or percent-encoded; what comes after it is
+/// told apart here, because nothing may follow a wildcard.
 pub fn routes() -> Router<AppState> {
     Router::new().route("/models", get(list)).route("/models/{*id}", get(show))
 }
@@ -51,8 +53,9 @@ struct View {
     per_request_limits: Option<()>,
 }
 
+/// What goes in and what comes out.
 #[derive(Debug, Serialize)]
-struct Architecture {
+pub(super) struct Architecture {
     modality: String,
     input_modalities: BTreeSet<String>,
     output_modalities: BTreeSet<String>,
@@ -62,7 +65,7 @@ struct Architecture {
 
 /// US dollars per token or request, decimal strings.
 #[derive(Debug, Serialize)]
-struct Pricing {
+pub(super) struct Pricing {
     prompt: String,
     completion: String,
     request: String,
@@ -97,6 +100,9 @@ async fn list(State(app): State<AppState>, headers: HeaderMap) -> Result<Respons
 #[tracing::instrument(name = "api.models.show", skip_all)]
 async fn show(State(app): State<AppState>, headers: HeaderMap, Path(id): Path<String>) -> Result<Response, ApiError> {
     check_key(&app, &headers).await?;
+    if let Some(model) = id.strip_suffix(ENDPOINTS) {
+        return Ok(endpoints::of_model(&app, model).await?.into_response());
+    }
     let asked = ModelRef::parse(id.as_str().into());
     let mut conn = app.db.acquire().await?;
     let model = store::models::find(&mut conn, &asked.id).await?;
@@ -109,6 +115,8 @@ async fn show(State(app): State<AppState>, headers: HeaderMap, Path(id): Path<St
     Ok(Json(view).into_response())
 }
 
+/// What asks for a model's offers instead of the model.
+const ENDPOINTS: &str = "/endpoints";
 /// What Anthropic's clients send with every call; they read models in a shape of their own.
 const ANTHROPIC: &str = "anthropic-version";
 const JSON: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -119,7 +127,7 @@ fn theirs(view: &View) -> messages::Model<'_> {
 }
 
 /// The catalogue is public, but clients also use it to try a key: one that is sent must count.
-async fn check_key(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) async fn check_key(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     if bearer(headers).is_some() {
         authenticate(app, headers).await?;
     }
@@ -132,7 +140,6 @@ fn view(model: Model, snapshot: &scheduler::Snapshot) -> Option<View> {
     let pool = snapshot.model(&model.id)?;
     let top = pool.cheapest().or_else(|| pool.offers.first())?;
     let spec = &top.listing.offer.spec;
-    let (input_modalities, output_modalities) = modalities(pool);
     Some(View {
         object: "model",
         created: model.created_at.unix_seconds(),
@@ -142,13 +149,7 @@ fn view(model: Model, snapshot: &scheduler::Snapshot) -> Option<View> {
         description: model.description,
         context_length: model.context_length,
         hugging_face_id: model.hugging_face_id,
-        architecture: Architecture {
-            modality: format!("{}->{}", join(&input_modalities), join(&output_modalities)),
-            input_modalities,
-            output_modalities,
-            tokenizer: "Other",
-            instruct_type: None,
-        },
+        architecture: architecture(pool),
         pricing: pricing(&top.price.prices),
         top_provider: TopProvider {
             context_length: spec.context_length,
@@ -161,9 +162,16 @@ fn view(model: Model, snapshot: &scheduler::Snapshot) -> Option<View> {
     })
 }
 
-fn modalities(pool: &ModelPool) -> (BTreeSet<String>, BTreeSet<String>) {
-    let input = union(pool, |offer| &offer.listing.offer.spec.input_modalities);
-    (input, union(pool, |offer| &offer.listing.offer.spec.output_modalities))
+pub(super) fn architecture(pool: &ModelPool) -> Architecture {
+    let input_modalities = union(pool, |offer| &offer.listing.offer.spec.input_modalities);
+    let output_modalities = union(pool, |offer| &offer.listing.offer.spec.output_modalities);
+    Architecture {
+        modality: format!("{}->{}", join(&input_modalities), join(&output_modalities)),
+        input_modalities,
+        output_modalities,
+        tokenizer: "Other",
+        instruct_type: None,
+    }
 }
 
 /// What any offer of the model can do.
@@ -178,7 +186,7 @@ fn join(names: &BTreeSet<String>) -> String {
     names.join("+")
 }
 
-fn pricing(prices: &Prices) -> Pricing {
+pub(super) fn pricing(prices: &Prices) -> Pricing {
     Pricing {
         prompt: prices.prompt.to_string(),
         completion: prices.completion.to_string(),

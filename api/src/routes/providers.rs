@@ -1,19 +1,21 @@
 //! The provider API: how a provider joins, proves its wallet, and runs its nodes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
-use http::StatusCode;
+use axum::routing::get;
+use http::{HeaderMap, StatusCode};
 use protocol::challenge::Purpose;
 use protocol::session::{CreateProvider, CreatedProvider, ProviderView};
 use protocol::{Env, ProviderId, Timestamp};
 use scheduler::provider::{Provider, ProviderState};
+use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{bandwidth, challenges, earnings, heartbeats, nodes, offers, reports, sessions};
+use super::{bandwidth, challenges, earnings, heartbeats, models, nodes, offers, reports, sessions};
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{Json, ProviderCaller};
@@ -30,7 +32,7 @@ const LAPSED_AFTER: Duration = Duration::from_secs(600);
 /// Every route under `/providers` but the tunnel.
 pub fn routes() -> Router<AppState> {
     Router::new()
-        .route("/providers", post(register))
+        .route("/providers", get(list).post(register))
         .route("/providers/{provider}", get(show))
         .merge(challenges::routes())
         .merge(nodes::routes())
@@ -40,6 +42,44 @@ pub fn routes() -> Router<AppState> {
         .merge(reports::routes())
         .merge(earnings::routes())
         .merge(bandwidth::routes())
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    data: Vec<Listed>,
+}
+
+/// A provider as users choose by: its slug is what the `provider` object of a request takes.
+#[derive(Debug, Serialize)]
+struct Listed {
+    slug: String,
+    name: String,
+    country: String,
+    website: Option<String>,
+    privacy_policy_url: Option<String>,
+    /// None publishes terms or a status page with us yet.
+    terms_of_service_url: Option<String>,
+    status_page_url: Option<String>,
+}
+
+/// Every provider that offers something, by slug.
+#[tracing::instrument(name = "api.providers.list", skip_all)]
+async fn list(State(app): State<AppState>, headers: HeaderMap) -> Result<Json<List>, ApiError> {
+    models::check_key(&app, &headers).await?;
+    let snapshot = app.scheduler.snapshot();
+    let providers = snapshot.offers().map(|offer| &offer.listing.provider);
+    let active = providers.filter(|provider| provider.state == ProviderState::Active);
+    let by_slug: BTreeMap<&str, &Provider> = active.map(|provider| (provider.slug.as_str(), &**provider)).collect();
+    let listed = |provider: &Provider| Listed {
+        slug: provider.slug.clone(),
+        name: provider.name.clone(),
+        country: provider.country.clone(),
+        website: provider.website.clone(),
+        privacy_policy_url: provider.privacy_policy_url.clone(),
+        terms_of_service_url: None,
+        status_page_url: None,
+    };
+    Ok(Json(List { data: by_slug.into_values().map(listed).collect() }))
 }
 
 /// Registers a provider. It stays pending, without a key, until its wallet has signed the challenge.

@@ -148,7 +148,9 @@ fn the_published_document_describes_every_route_and_no_other() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         described.extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), blank(path))));
     }
-    let listed: BTreeSet<_> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), blank(path))).collect();
+    let mut listed: BTreeSet<_> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), blank(path))).collect();
+    // Nothing may follow a wildcard in a router, so the model's own route tells this one apart.
+    listed.insert(("GET".to_owned(), "/models/{}/endpoints".to_owned()));
     let apart: Vec<_> = described.symmetric_difference(&listed).collect();
     assert!(apart.is_empty(), "{apart:?}");
 }

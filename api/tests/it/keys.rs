@@ -267,3 +267,17 @@ async fn an_answer_that_is_not_the_callers_is_not_there() {
     }
     assert_eq!(test.get("/v1/generation").bearer(&key).send().await.status, 400);
 }
+
+#[tokio::test]
+async fn a_key_is_of_the_free_tier_until_its_organization_has_bought_credit() {
+    let test = TestApp::start().await;
+    let (organization, key) = test.customer().await;
+    let is_free = async || test.get("/v1/key").bearer(&key).send().await.json["data"]["is_free_tier"].clone();
+    test.admin(&["grant", "--org", &organization, "--usd", "5", "--expires-days", "30"]).await;
+    assert_eq!(is_free().await, true, "what was given was not bought");
+    // Another kind of credit than those that are given.
+    sqlx::query("alter table grants drop constraint grants_kind_check").execute(&test.app.db).await.unwrap();
+    let bought = "update grants set kind = 'topup'";
+    sqlx::query(bought).execute(&test.app.db).await.unwrap();
+    assert_eq!(is_free().await, false);
+}

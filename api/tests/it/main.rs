@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod bounds;
+mod catalogue;
 mod credits;
 mod dialects;
 mod documented;
@@ -27,7 +28,9 @@ mod probing;
 mod process;
 mod providers;
 mod published;
+mod refusals;
 mod registering;
+mod routing;
 mod stream;
 mod support;
 mod tunnel;

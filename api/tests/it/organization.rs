@@ -131,6 +131,8 @@ impl Till {
             received_at: now,
             first_output_at: Some(now),
             finished_at: now,
+            service_tier: Some("default".into()),
+            routing: None,
         };
         hold.await.unwrap().settle(settlement).await;
     }

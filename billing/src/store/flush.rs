@@ -114,12 +114,13 @@ async fn write(
                request_id, account_id, project_id, key_id, lease_id, key_lease_id, project_lease_id,
                organization_lease_id, outcome, hold_nano_usd, charge_nano_usd, clamped_nano_usd, prompt, cached_prompt,
                cache_write, completion, internal_reasoning, requests, model, streamed, finish_reason,
-               native_finish_reason, received_at, first_output_at, finished_at, flush_id, settled_at)
+               native_finish_reason, received_at, first_output_at, finished_at, service_tier, routing, flush_id,
+               settled_at)
              select r.*, $1, $2 from unnest(
                $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[],
                $10::uuid[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
                $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::bool[], $23::text[],
-               $24::text[], $25::timestamptz[], $26::timestamptz[], $27::timestamptz[]) r (request_id)
+               $24::text[], $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $55::text[], $56::jsonb[]) r (request_id)
               order by r.request_id
              on conflict (request_id) do nothing
              returning request_id, account_id, lease_id, key_lease_id, project_lease_id, organization_lease_id,
@@ -240,6 +241,8 @@ async fn write(
         flush.to_string(),
         Uuid::nil(),
         late,
+        &u.service_tier as &[Option<String>],
+        &u.routing as &[Option<serde_json::Value>],
     )
     .fetch_all(conn)
     .await

@@ -1,9 +1,9 @@
-//! Postings and usage, added up as far as every transaction below a watermark has ended.
+//! Postings, usage and how attempts ended, added up as far as every transaction below a watermark has ended.
 
 use sqlx::PgConnection;
 
-/// Adds what has become visible since the last fold to balances and hourly usage. Run it in a
-/// transaction of its own; two at once wait for each other.
+/// Adds what has become visible since the last fold to balances, hourly usage and offers' minutes. Run it in
+/// a transaction of its own; two at once wait for each other.
 ///
 /// A row carries the id of its transaction. Below the oldest one still running, nothing can appear any
 /// more, so each row is folded exactly once however commits interleave.
@@ -49,6 +49,7 @@ pub(crate) async fn fold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     )
     .execute(&mut *conn)
     .await?;
+    super::uptime::fold(&mut *conn, &marks.from, &marks.upto).await?;
     sqlx::query!("update fold_watermark set xid = greatest(xid, $1::text::xid8)", marks.upto).execute(conn).await?;
     Ok(())
 }

@@ -32,6 +32,11 @@ pub struct UsageRow {
     pub received_at: Timestamp,
     pub first_output_at: Option<Timestamp>,
     pub finished_at: Timestamp,
+    // Rows that were parked before these were kept have neither.
+    #[serde(default)]
+    pub service_tier: Option<String>,
+    #[serde(default)]
+    pub routing: Option<serde_json::Value>,
     pub attempts: Vec<AttemptRow>,
 }
 
@@ -100,6 +105,8 @@ pub(crate) struct UsageColumns {
     pub received_at: Vec<Timestamp>,
     pub first_output_at: Vec<Option<Timestamp>>,
     pub finished_at: Vec<Timestamp>,
+    pub service_tier: Vec<Option<String>>,
+    pub routing: Vec<Option<serde_json::Value>>,
 }
 
 /// Attempts of many requests, column by column.
@@ -148,6 +155,8 @@ impl UsageColumns {
         self.received_at.push(row.received_at);
         self.first_output_at.push(row.first_output_at);
         self.finished_at.push(row.finished_at);
+        self.service_tier.push(row.service_tier.clone());
+        self.routing.push(row.routing.clone());
     }
 }
 

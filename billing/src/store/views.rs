@@ -40,6 +40,19 @@ pub async fn credits(conn: &mut PgConnection, account: OrganizationId) -> Result
     .await
 }
 
+/// Whether an account ever had credit that was not given to it.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn has_bought(conn: &mut PgConnection, account: OrganizationId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from grants where account_id = $1 and kind not in ('promo', 'goodwill')) as "bought!""#,
+        account as OrganizationId,
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// What one key has used, and what its limit leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUsage {
@@ -184,6 +197,10 @@ pub struct Generation {
     pub first_output_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Timestamp,
+    /// The service tier that applied; `None` when it was not kept yet.
+    pub service_tier: Option<String>,
+    /// What was considered when it was placed, where that was asked for.
+    pub routing: Option<serde_json::Value>,
     /// Its dispatches, in order.
     pub attempts: Vec<GenerationAttempt>,
 }
@@ -225,7 +242,7 @@ pub async fn find_generation(
                   charge_nano_usd as "charge: NanoUsd", prompt, cached_prompt, cache_write, completion,
                   internal_reasoning, requests, streamed, finish_reason, native_finish_reason,
                   received_at as "received_at: Timestamp", first_output_at as "first_output_at: Timestamp",
-                  finished_at as "finished_at: Timestamp"
+                  finished_at as "finished_at: Timestamp", service_tier, routing
              from usage where request_id = $1 and account_id = $2"#,
         request as RequestId,
         organization as OrganizationId,
@@ -260,6 +277,8 @@ pub async fn find_generation(
         received_at: row.received_at,
         first_output_at: row.first_output_at,
         finished_at: row.finished_at,
+        service_tier: row.service_tier,
+        routing: row.routing,
         attempts,
     }))
 }

@@ -190,6 +190,8 @@ pub fn settlement(env: &Env, price: &Arc<PriceRow>, outcome: Outcome, cost: u32)
         received_at: now,
         first_output_at: Some(now),
         finished_at: now,
+        service_tier: Some("default".into()),
+        routing: None,
     }
 }
 

@@ -164,6 +164,7 @@ impl Simulated {
         let body = collect(request).await?;
         match fault {
             Some(Fault::Refuse { status }) => return Ok(refusal(status)),
+            Some(Fault::TooLong) => return Ok(too_long(self.0.context_length)),
             Some(Fault::HangBeforeHeaders | Fault::HangAfterHeaders) => std::future::pending::<()>().await,
             _ => {}
         }
@@ -182,6 +183,7 @@ impl Simulated {
         let body = collect(request).await?;
         match fault {
             Some(Fault::Refuse { status }) => return Ok(refusal(status)),
+            Some(Fault::TooLong) => return Ok(too_long(self.0.context_length)),
             Some(Fault::HangBeforeHeaders) => std::future::pending::<()>().await,
             Some(Fault::Die { after_chunks: 0 }) => {
                 active.die();
@@ -247,6 +249,15 @@ fn sse(stream: Stream) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// What llama.cpp says of a prompt that does not fit.
+fn too_long(context_length: u32) -> Response<Body> {
+    let error = serde_json::json!({
+        "code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": context_length + 1, "n_ctx": context_length,
+        "message": "the request exceeds the available context size, try increasing it",
+    });
+    body::json(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": error }))
 }
 
 fn refusal(status: u16) -> Response<Body> {

@@ -211,7 +211,14 @@ pub fn nearest(pool: &ModelPool, ask: &Ask, emptied_by: Constraint) -> Option<Ne
             ("provider.require_parameters", detail)
         }
         Constraint::AllowedProviders => {
-            ("provider.only", "no offer of this model is from an allowed provider".to_owned())
+            let prefs = &ask.provider;
+            let field = match (&prefs.only, ordered_only(ask)) {
+                (Some(_), _) => "provider.only",
+                (None, [_, ..]) => "provider.order",
+                (None, []) if prefs.ignore.is_empty() => "provider.only",
+                (None, []) => "provider.ignore",
+            };
+            (field, "no offer of this model is from an allowed provider".to_owned())
         }
         Constraint::Zdr => ("provider.zdr", "no offer of this model keeps nothing".to_owned()),
         Constraint::Training => ("provider.data_collection", "no offer of this model rules out training".to_owned()),

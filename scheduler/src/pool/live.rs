@@ -14,6 +14,7 @@ use super::snapshot::OfferEntry;
 use crate::attempt::breaker::{Breaker, Exclusion, State};
 use crate::config::Prior;
 use crate::credit::Dispatch;
+use crate::measure::recent::Lately;
 use crate::measure::{Circumstances, Estimate, Measure, Observation, Outcome};
 use crate::place::room::Rooms;
 use crate::telemetry::telemetry;
@@ -86,6 +87,12 @@ impl OfferLive {
     #[must_use]
     pub fn estimate(&self) -> Estimate {
         **self.estimate.load()
+    }
+
+    /// What its answers were like lately, as this replica saw them.
+    #[must_use]
+    pub fn lately(&self, now: Timestamp) -> Lately {
+        self.measure.lock().lately(now)
     }
 
     /// Attempts in flight on it from this replica.

@@ -142,6 +142,18 @@ impl ModelPool {
         self.up.contains(index)
     }
 
+    /// The longest context of any offer, in tokens.
+    #[must_use]
+    pub fn longest_context(&self) -> Option<u32> {
+        self.context.most
+    }
+
+    /// How an offer stood by its uptime when the snapshot was built: 0 normal, 1 degraded, 2 last resort.
+    #[must_use]
+    pub fn tier(&self, index: usize) -> usize {
+        self.tiers.iter().position(|tier| tier.contains(index)).unwrap_or(0)
+    }
+
     /// The cheapest offer that takes work, by the price of a typical request.
     #[must_use]
     pub fn cheapest(&self) -> Option<&Arc<OfferEntry>> {

@@ -172,9 +172,25 @@ fn without_fallbacks_there_is_one_choice_and_no_second() {
 fn preferences_never_refuse() {
     let (scheduler, ..) = world::scheduler((1..=6).map(world::listing).collect());
     let mut ask = world::ask();
-    ask.provider.preferred_max_latency = Some(Preferred { value: 1e-6, quantile: 0.99 });
-    ask.provider.preferred_min_throughput = Some(Preferred { value: 1e9, quantile: 0.99 });
+    ask.provider.preferred_max_latency = vec![Preferred { value: 1e-6, quantile: 0.99 }];
+    ask.provider.preferred_min_throughput = vec![Preferred { value: 1e9, quantile: 0.99 }];
     assert!(!placed(&scheduler, &ask, 1).is_empty());
+}
+
+#[test]
+fn every_percentile_that_is_named_counts() {
+    let (scheduler, ..) = world::scheduler((1..=6).map(world::listing).collect());
+    let first_content_s = placed(&scheduler, &world::ask(), 1)[0].predicted.first_content_s;
+    let easy = Preferred { value: 100.0 * first_content_s, quantile: 0.99 };
+    let hard = Preferred { value: first_content_s / 100.0, quantile: 0.5 };
+    let drawn = |wishes: Vec<Preferred>| {
+        let mut ask = world::ask();
+        ask.provider.preferred_max_latency = wishes;
+        placed(&scheduler, &ask, 1).len()
+    };
+    // Where somebody meets all wishes nobody more is looked at; else more are, whichever wish it is that fails.
+    let met = drawn(vec![easy]);
+    assert!(drawn(vec![easy, hard]) > met && drawn(vec![hard, easy]) > met);
 }
 
 #[test]

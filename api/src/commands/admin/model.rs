@@ -113,5 +113,22 @@ fn model_id(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 200 || !plain {
         return Err("a model id has 1 to 200 characters without spaces or colons, such as org/name".to_owned());
     }
+    // `/v1/models/{id}/endpoints` lists a model's offers: such a model could never be asked for by its own path.
+    if text.ends_with("/endpoints") {
+        return Err("a model id does not end in /endpoints".to_owned());
+    }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::model_id;
+
+    #[test]
+    fn an_id_can_be_told_from_what_may_follow_it() {
+        assert!(model_id("org/name").is_ok() && model_id("org/endpoints-1").is_ok());
+        for bad in ["", "org/name:free", "org name", "org/endpoints"] {
+            assert!(model_id(bad).is_err(), "{bad:?}");
+        }
+    }
 }

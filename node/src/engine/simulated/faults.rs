@@ -11,6 +11,8 @@ pub enum Fault {
         /// HTTP status.
         status: u16,
     },
+    /// Refuses as llama.cpp does what is longer than its context.
+    TooLong,
     /// Takes the request and never answers.
     HangBeforeHeaders,
     /// Sends status and headers, then nothing.

@@ -50,7 +50,11 @@ impl Stream {
             | Fault::StallAfter { chunks }) => (chunks, fault),
             fault @ Fault::Die { after_chunks } => (after_chunks, fault),
             Fault::HangAfterHeaders => return Some(Poll::Pending),
-            Fault::Refuse { .. } | Fault::HangBeforeHeaders | Fault::IgnoreLimit | Fault::Lump { .. } => return None,
+            Fault::Refuse { .. }
+            | Fault::TooLong
+            | Fault::HangBeforeHeaders
+            | Fault::IgnoreLimit
+            | Fault::Lump { .. } => return None,
         };
         // An answer shorter than the mark fails at its end instead.
         if self.sent < chunks.min(self.plan.tokens) {
