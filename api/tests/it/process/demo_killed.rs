@@ -27,7 +27,7 @@ async fn a_killed_demo_leaves_nothing_behind() {
     })
     .await;
     let env = read(dir.path().join("env"));
-    let database = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL=")).unwrap();
+    let database = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL='")?.strip_suffix('\'')).unwrap();
     let mut below = descendants(demo.pid());
     assert!(below.len() >= 2, "a node, and the guard of the server: {below:?}");
     below.push(postmaster(database).await);
