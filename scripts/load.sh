@@ -195,6 +195,7 @@ probes_to_activate = 0   # the first request is a customer's
 
 [scheduler]
 direct_start = $SLOTS    # nothing has to be learned about what these nodes can take
+tunnel_start = $SLOTS
 
 [embedded]
 data_dir = "$data_dir"

@@ -1,7 +1,7 @@
 //! Opens organizations, adds projects, issues and revokes keys: each with its audit event, in the
 //! caller's transaction. The command line and the API both come through here.
 
-use protocol::{Env, KeyId, OrganizationId, Timestamp};
+use protocol::{Env, KeyId, OrganizationId, ServiceAccountId, Timestamp};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -9,6 +9,7 @@ use crate::keys::{Holder, Secret};
 use crate::store::audit::{self, Actor, Entry};
 use crate::store::keys::{self, KeyRow, NewKey, Owner};
 use crate::store::organizations::{self, Organization, Project};
+use crate::store::service_accounts::ServiceAccount;
 
 /// A key that was just made. The only moment at which its secret is known.
 #[derive(Debug, Clone)]
@@ -62,9 +63,10 @@ async fn project(
     actor: Actor,
 ) -> Result<Project, sqlx::Error> {
     let now = env.now();
-    let project = Project { id: env.mint(), organization, name: name.to_owned(), is_default, created_at: now };
+    let project =
+        Project { id: env.mint(), organization, name: name.to_owned(), is_default, created_at: now, archived_at: None };
     organizations::insert_project(conn, &project).await?;
-    let entry = Entry::new(env.mint(), now, actor, "project.created", project.id);
+    let entry = Entry::new(env.mint(), now, actor, "project.created", project.id).of_project(project.id);
     audit::insert(conn, entry.of_organization(organization).with(json!({ "name": name }))).await?;
     Ok(project)
 }
@@ -81,10 +83,44 @@ pub async fn issue(
     expires_at: Option<Timestamp>,
     actor: Actor,
 ) -> Result<Issued, sqlx::Error> {
+    issue_new(conn, env, (holder, None), name, expires_at, actor).await
+}
+
+/// Makes an inference key that a service account holds.
+///
+/// # Errors
+/// When the database fails.
+pub async fn issue_to(
+    conn: &mut PgConnection,
+    env: &Env,
+    account: &ServiceAccount,
+    name: &str,
+    actor: Actor,
+) -> Result<Issued, sqlx::Error> {
+    let holder = Holder::Inference { organization: account.organization, project: account.project };
+    issue_new(conn, env, (holder, Some(account.id)), name, None, actor).await
+}
+
+async fn issue_new(
+    conn: &mut PgConnection,
+    env: &Env,
+    (holder, service_account): (Holder, Option<ServiceAccountId>),
+    name: &str,
+    expires_at: Option<Timestamp>,
+    actor: Actor,
+) -> Result<Issued, sqlx::Error> {
     let now = env.now();
     let secret = Secret::mint(env, holder.kind());
-    let (digest, hint) = (secret.digest(), secret.hint());
-    let key = NewKey { id: env.mint(), holder, name: name.to_owned(), digest, hint, created_at: now, expires_at };
+    let key = NewKey {
+        id: env.mint(),
+        holder,
+        service_account,
+        name: name.to_owned(),
+        digest: secret.digest(),
+        hint: secret.hint(),
+        created_at: now,
+        expires_at,
+    };
     keys::insert(conn, &key).await?;
     let detail = json!({ "kind": holder.kind().name(), "name": name });
     audit::insert(conn, concerning(Entry::new(env.mint(), now, actor, "key.created", key.id), &holder).with(detail))
@@ -111,11 +147,13 @@ pub async fn revoke(
     Ok(Some(row))
 }
 
-fn concerning(entry: Entry, holder: &Holder) -> Entry {
+/// An event about a key, said to concern whom the key speaks for.
+pub(crate) fn concerning(entry: Entry, holder: &Holder) -> Entry {
     match *holder {
-        Holder::Inference { organization, .. }
-        | Holder::Management { organization, .. }
-        | Holder::Admin { organization } => entry.of_organization(organization),
+        Holder::Inference { organization, project } | Holder::Management { organization, project } => {
+            entry.of_organization(organization).of_project(project)
+        }
+        Holder::Admin { organization } => entry.of_organization(organization),
         Holder::Provider { provider } => entry.of_provider(provider),
     }
 }

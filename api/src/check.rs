@@ -121,7 +121,7 @@ fn web_page(field: &str, text: &str) -> Result<(), ApiError> {
 fn payout_account(text: &str) -> Result<(), ApiError> {
     let parts = text.strip_prefix("eip155:").and_then(|rest| rest.split_once(':'));
     let known = parts.is_some_and(|(chain, address)| {
-        let chain_ok = (1..=20).contains(&chain.len()) && chain.bytes().all(|b| b.is_ascii_digit());
+        let chain_ok = chain.bytes().all(|b| b.is_ascii_digit()) && chain.parse::<u64>().is_ok();
         chain_ok && address.parse::<Address>().is_ok()
     });
     if !known {

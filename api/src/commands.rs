@@ -119,7 +119,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Serve(args) => serve::run(args, config, env).await,
         Command::Demo(args) => demo::run(args, config, env).await,
         Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
-        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, env).await,
+        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, &config.billing.lease).await,
         Command::Migrate => {
             let db = open(&config).await?;
             platform::db::migrate(&db).await?;

@@ -17,6 +17,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// How providers are treated.
     pub providers: Providers,
+    /// Telling customers and providers of facts.
+    pub webhooks: Webhooks,
     /// Postgres by address; without `database.url` the embedded one is used.
     pub database: DatabaseConfig,
     /// Postgres by itself.
@@ -35,7 +37,8 @@ pub struct Config {
 pub struct Server {
     /// Where the gateway listens. Behind a TLS terminator in production.
     pub listen: SocketAddr,
-    /// The URL providers and users reach it at; printed, and told to nodes.
+    /// The URL providers and users reach it at. Providers' wallets sign it, and `steelyard-node` signs for no other
+    /// than the one it dialled; where it is not set, the listening address stands for it.
     pub public_url: Option<String>,
     /// This replica's name: stable over restarts, different for each replica.
     pub replica: String,
@@ -113,6 +116,24 @@ pub struct Providers {
 impl Default for Providers {
     fn default() -> Self {
         Self { allow_private: false, probes_to_activate: 20 }
+    }
+}
+
+/// Telling customers and providers of facts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhooks {
+    /// Lets webhooks go to private and loopback addresses over plain HTTP. For demos and tests only.
+    pub allow_private: bool,
+    /// Longest wait for a connection.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for the head of an answer, connection included.
+    pub answer_timeout_ms: u64,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self { allow_private: false, connect_timeout_ms: 3_000, answer_timeout_ms: 10_000 }
     }
 }
 

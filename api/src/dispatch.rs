@@ -198,8 +198,7 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
             upstream_body(&Envelope::parse_for(generation.order().work, &plan.body).ok()?, placed, Some(seed))
         }
     };
-    let path = generation.order().work.path();
-    let mut request = Request::post(format!("http://node{path}")).body(BoxBody::new(Full::new(body))).ok()?;
+    let mut request = Request::post(generation.order().work.uri()).body(BoxBody::new(Full::new(body))).ok()?;
     admission.sent();
     let (number, weight) = (admission.number(), admission.weight());
     let id = generation.begin(admission, price);

@@ -148,14 +148,14 @@ pub enum Work {
 }
 
 impl Work {
-    /// Where engines take it.
+    /// Where engines take it, on whatever node that is.
     #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Chat => "/v1/chat/completions",
-            Self::Completion => "/v1/completions",
-            Self::Embedding => "/v1/embeddings",
-        }
+    pub fn uri(self) -> http::Uri {
+        http::Uri::from_static(match self {
+            Self::Chat => "http://node/v1/chat/completions",
+            Self::Completion => "http://node/v1/completions",
+            Self::Embedding => "http://node/v1/embeddings",
+        })
     }
 }
 

@@ -143,6 +143,14 @@ impl ApiError {
         error
     }
 
+    /// 409: the first request with this `Idempotency-Key` has not ended yet. Clients try again by themselves.
+    #[must_use]
+    pub fn request_in_progress() -> Self {
+        let message = "a request with this Idempotency-Key is still running; send it again shortly";
+        Self::new(StatusCode::CONFLICT, Kind::Conflict, Some("request_in_progress"), message)
+            .retry_in(RETRY_SHORTEST_MS)
+    }
+
     /// 412: what is to be replaced is no longer what the caller read.
     #[must_use]
     pub fn precondition(message: impl Into<String>) -> Self {
@@ -161,6 +169,14 @@ impl ApiError {
     pub fn unsupported_media_type() -> Self {
         let message = "the body must be sent as \"content-type: application/json\"";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::InvalidRequest, Some("unsupported_media_type"), message)
+    }
+
+    /// 422: this `Idempotency-Key` belongs to another request.
+    #[must_use]
+    pub fn idempotency_key_reused() -> Self {
+        let message = "this Idempotency-Key came before with another request; make a new key for each";
+        let code = Some("idempotency_key_reused");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidRequest, code, message).never()
     }
 
     /// 426: the peer speaks a revision of the node protocol that is no longer understood.

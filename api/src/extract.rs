@@ -4,12 +4,14 @@ mod body;
 mod caller;
 mod node;
 mod path;
+mod project;
 mod provider;
 mod query;
 
-pub use body::{BODY_LIMIT, Json, read_body};
+pub use body::{BODY_LIMIT, Json, given, is_json, read_body, read_body_in_time};
 pub use caller::{Admin, Caller, Manager, Payer, authenticate, bearer};
 pub use node::{NodeCaller, Supplier};
-pub use path::Path;
+pub use path::{Path, not_found};
+pub use project::ProjectAdmin;
 pub use provider::ProviderCaller;
-pub use query::{Page, Query};
+pub use query::{Page, Params, Query};

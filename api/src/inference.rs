@@ -13,7 +13,7 @@ use crate::dialect::{CompletionsEcho, Dialect};
 use crate::dispatch::{self, Plan};
 use crate::envelope::{Envelope, ModelRef, Partition, Subject, TextInput, Work};
 use crate::error::ApiError;
-use crate::extract::{Caller, read_body};
+use crate::extract::{Caller, read_body_in_time};
 use crate::generation::{self, Generation, Order, PromptCount};
 use crate::relay::{self, Dispatching, Keepalive, Live, Relay, Watched};
 use crate::request::RequestContext;
@@ -36,9 +36,7 @@ pub struct Asked {
 /// 413, 415, or 400 when it breaks off or does not come.
 pub async fn read(app: &AppState, request: Request) -> Result<(Connection, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
-    let patience = Duration::from_millis(app.config.server.body_timeout_ms);
-    let body = tokio::time::timeout(patience, read_body(&parts.headers, body, app.config.gateway.max_body_bytes));
-    let body = body.await.map_err(|_| ApiError::invalid(None, "the request body did not arrive in time"))??;
+    let body = read_body_in_time(app, &parts.headers, body, app.config.gateway.max_body_bytes).await?;
     Ok((Connection { shared: parts.version == Version::HTTP_2 }, body))
 }
 
@@ -143,6 +141,9 @@ async fn choose(
 ) -> Result<Chosen, ApiError> {
     let first = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
     let mut models: Vec<ModelRef<'_>> = std::iter::once(first).chain(envelope.models.iter().cloned()).collect();
+    for model in &models {
+        caller.may_ask_for(&model.id)?;
+    }
     if envelope.provider.sort.is_some_and(|sort| sort.partition == Partition::None) && models.len() > 1 {
         models = by_their_best(app, context, caller, envelope, body, models);
     }

@@ -1,41 +1,71 @@
 //! Staged offers must answer the broker before they answer customers. Probes are paid to nobody and billed to nobody.
 
+mod rota;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::FutureExt;
 use http::{HeaderValue, Request, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
+use parking_lot::Mutex;
 use platform::worker::{Next, Worker};
 use protocol::{AttemptId, Id, OfferId, OrganizationId, RequestId, Timestamp, header as ours};
-use scheduler::provider::OfferState;
 use scheduler::{Admission, Observation, Outcome, Placed};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::dialect::{ChatWhole, EventScanner, Kind, Reader};
+use crate::dialect::{ChatWhole, EventScanner, Kind, MAX_EVENT_BYTES, Reader, Vectors};
 use crate::dispatch;
+use crate::envelope::Work;
 use crate::state::AppState;
 use crate::tokenizer::Counter;
 use crate::upstream::Answer;
+pub use rota::Failing;
+use rota::{Rota, Shown, Staged};
 
 /// Probes under way at once: few enough that a fleet joining at once is no load of its own.
 const MAX_AT_ONCE: usize = 32;
 /// The longest a probe may take; an engine that needs longer for four tokens serves nobody.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a tick waits for one of them: an engine that answers quickly is soon through, one that hangs holds up
+/// nobody.
+const GLANCE: Duration = Duration::from_millis(250);
 /// Words an engine needs no thought for.
 const PROMPT: &str = "Reply with the single word: ready";
 
-/// Sends probes to staged offers and lets those in that have answered often enough.
+/// How staged offers do. Clones share it.
+#[derive(Clone, Default)]
+pub struct Probes(Arc<Mutex<Rota>>);
+
+impl Probes {
+    /// What is wrong with a staged offer, if this replica's last probe of it failed.
+    #[must_use]
+    pub fn failing(&self, offer: OfferId) -> Option<Failing> {
+        self.0.lock().failing(offer)
+    }
+}
+
+/// Sends probes to staged offers and lets those in that have answered often enough. Dropping it ends what is
+/// under way.
 pub struct Prober {
     app: AppState,
-    clean: HashMap<OfferId, u32>,
+    running: JoinSet<Ended>,
+}
+
+/// A probe that is over.
+struct Ended {
+    offer: OfferId,
+    version: i64,
+    outcome: Result<(), Unclean>,
 }
 
 /// Why a probe was not clean.
@@ -43,7 +73,7 @@ pub struct Prober {
 enum Unclean {
     #[error("the node granted no credit")]
     NoCredit,
-    #[error("it could not be sent")]
+    #[error("it could not be sent: {0}")]
     Send(#[from] crate::upstream::SendError),
     #[error("the engine answered {0}")]
     Status(http::StatusCode),
@@ -55,21 +85,62 @@ enum Unclean {
     Empty,
     #[error("no whole answer within {LIMIT:?}")]
     Timeout,
+    #[error("the probe itself broke")]
+    Panicked,
 }
 
 impl Prober {
     /// Has seen no probe yet.
     #[must_use]
     pub fn new(app: AppState) -> Self {
-        Self { app, clean: HashMap::new() }
+        Self { app, running: JoinSet::new() }
     }
 
-    async fn let_in(&mut self, offer: OfferId) -> Result<(), scheduler::Error> {
-        self.clean.remove(&offer);
+    /// Sends probes to whoever's turn it is, as far as there is room.
+    fn send(&mut self, now: Timestamp) {
+        let placed = self.app.scheduler.staged(OrganizationId::from_uuid(uuid::Uuid::nil()), now);
+        let staged: Vec<Staged> = placed.iter().map(staged).collect();
+        let mut placed: HashMap<OfferId, Placed> = placed.into_iter().map(|one| (one.offer.id(), one)).collect();
+        let mut rota = self.app.probes.0.lock();
+        rota.look(&staged, now);
+        for offer in rota.next(MAX_AT_ONCE.saturating_sub(self.running.len()), now) {
+            if let Some(placed) = placed.remove(&offer) {
+                self.running.spawn(probe(self.app.clone(), placed));
+            }
+        }
+    }
+
+    /// Takes what came of probes that ended, waiting a little for the first. Returns those that may be let in.
+    async fn gather(&mut self) -> (bool, Vec<(OfferId, i64)>) {
+        let (mut clean, mut through) = (false, Vec::new());
+        let mut next = tokio::time::timeout(GLANCE, self.running.join_next()).await.ok().flatten();
+        while let Some(Ok(Ended { offer, version, outcome })) = next {
+            clean |= outcome.is_ok();
+            let shown = match outcome {
+                Ok(()) => Shown::Clean,
+                Err(Unclean::NoCredit) => Shown::NoCredit,
+                Err(error) => {
+                    tracing::info!(offer.id = %offer, %error, "a probe of a staged offer was not clean");
+                    Shown::Unclean(error.to_string())
+                }
+            };
+            let count = self.app.probes.0.lock().ended(offer, version, shown, self.app.env.now());
+            if count >= self.app.config.providers.probes_to_activate.max(1) {
+                through.push((offer, version));
+            }
+            next = self.running.try_join_next();
+        }
+        (clean, through)
+    }
+
+    async fn let_in(&self, offer: OfferId, version: i64) -> Result<(), scheduler::Error> {
         let mut tx = self.app.db.begin().await?;
-        scheduler::store::offers::set_state(&mut tx, offer, OfferState::Active).await?;
+        let done = scheduler::store::offers::activate(&mut tx, offer, version).await?;
         tx.commit().await?;
-        tracing::info!(offer.id = %offer, "an offer has passed its probes and takes customers");
+        self.app.probes.0.lock().settled(offer, self.app.env.now());
+        if done {
+            tracing::info!(offer.id = %offer, "an offer has passed its probes and takes customers");
+        }
         Ok(())
     }
 }
@@ -86,37 +157,30 @@ impl Worker for Prober {
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
-        let staged = self.app.scheduler.staged(OrganizationId::from_uuid(uuid::Uuid::nil()), now);
-        self.clean.retain(|offer, _| staged.iter().any(|placed| placed.offer.id() == *offer));
-        let mut running: FuturesUnordered<_> =
-            staged.into_iter().take(MAX_AT_ONCE).map(|placed| probe(&self.app, placed)).collect();
-        let mut passed = Vec::new();
-        while let Some((offer, outcome)) = running.next().await {
-            match outcome {
-                Ok(()) => passed.push(offer),
-                Err(error) => {
-                    tracing::info!(offer.id = %offer, %error, "a probe of a staged offer was not clean");
-                    self.clean.remove(&offer);
-                }
-            }
+        self.send(now);
+        let (clean, through) = self.gather().await;
+        for (offer, version) in through {
+            self.let_in(offer, version).await?;
         }
-        drop(running);
-        let again = !passed.is_empty();
-        for offer in passed {
-            let count = self.clean.entry(offer).or_default();
-            *count += 1;
-            if *count >= self.app.config.providers.probes_to_activate {
-                self.let_in(offer).await?;
-            }
-        }
-        Ok(if again { Next::Again } else { Next::Wait })
+        Ok(if clean { Next::Again } else { Next::Wait })
     }
 }
 
-async fn probe(app: &AppState, placed: Placed) -> (OfferId, Result<(), Unclean>) {
-    let offer = placed.offer.id();
-    let outcome = tokio::time::timeout(LIMIT, ask(app, &placed)).await.unwrap_or(Err(Unclean::Timeout));
-    (offer, outcome)
+fn staged(placed: &Placed) -> Staged {
+    let listing = &placed.offer.listing;
+    Staged { offer: placed.offer.id(), provider: listing.provider.id, version: listing.node.offers_version }
+}
+
+async fn probe(app: AppState, placed: Placed) -> Ended {
+    let Staged { offer, version, .. } = staged(&placed);
+    let asking = tokio::time::timeout(LIMIT, ask(&app, &placed));
+    // A probe that never ended would keep its place for ever.
+    let outcome = match AssertUnwindSafe(asking).catch_unwind().await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Unclean::Timeout),
+        Err(_) => Err(Unclean::Panicked),
+    };
+    Ended { offer, version, outcome }
 }
 
 async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
@@ -124,11 +188,17 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
     let request = request(app, placed, &admission);
     admission.sent();
     let started = Instant::now();
-    let answer = app.upstreams.send(&dispatch::route(&placed.offer), request, Duration::from_secs(2)).await?;
+    let sent = app.upstreams.send(&dispatch::route(&placed.offer), request, Duration::from_secs(2)).await;
+    let answer = sent.inspect_err(|error| {
+        if error.is_unsent() {
+            admission.unsent();
+        }
+    })?;
     if !answer.response.status().is_success() {
         return Err(Unclean::Status(answer.response.status()));
     }
-    let (first, tokens) = read(answer, started).await?;
+    let (first, tokens) =
+        if makes_vectors(placed) { read_vector(answer, started).await? } else { read(answer, started).await? };
     // What a probe shows is as good a measurement as a customer's request.
     admission.finish(&Observation {
         outcome: Outcome::Completed,
@@ -138,18 +208,25 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
         generating: started.elapsed().saturating_sub(first),
         longest_gap: Duration::ZERO,
         output_tokens: tokens,
+        plain: false,
     });
     Ok(())
 }
 
 fn request(app: &AppState, placed: &Placed, admission: &Admission) -> crate::upstream::NodeRequest {
-    let body = json!({
-        "model": placed.offer.upstream_model(), "stream": true, "stream_options": {"include_usage": true},
-        "max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": PROMPT}],
-    });
+    let model = placed.offer.upstream_model();
+    let (work, body) = if makes_vectors(placed) {
+        (Work::Embedding, json!({ "model": model, "input": PROMPT }))
+    } else {
+        let body = json!({
+            "model": model, "stream": true, "stream_options": {"include_usage": true},
+            "max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": PROMPT}],
+        });
+        (Work::Chat, body)
+    };
     let mut request = Request::new(BoxBody::new(Full::new(body.to_string().into())));
     *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = http::Uri::from_static("http://node/v1/chat/completions");
+    *request.uri_mut() = work.uri();
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let ids = [
@@ -164,6 +241,25 @@ fn request(app: &AppState, placed: &Placed, admission: &Admission) -> crate::ups
     headers.insert(ours::CREDITS, HeaderValue::from(admission.weight()));
     headers.insert(ours::DISPATCH, HeaderValue::from(admission.number()));
     request
+}
+
+fn makes_vectors(placed: &Placed) -> bool {
+    placed.offer.listing.offer.spec.output_modalities.iter().any(|kind| kind == "embeddings")
+}
+
+/// Reads the one vector that was asked for; the time it took.
+async fn read_vector(mut answer: Answer, started: Instant) -> Result<(Duration, u32), Unclean> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(answer.body()).poll_frame(cx)).await {
+        if let Ok(data) = frame?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+        if whole.len() > MAX_EVENT_BYTES {
+            return Err(crate::dialect::Error::EventTooLarge.into());
+        }
+    }
+    Vectors::new("", 1, false).read(&whole)?;
+    Ok((started.elapsed(), 0))
 }
 
 /// Reads a whole answer; the time to its first text, and how many pieces it had.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use protocol::RequestId;
 
 use crate::error::ApiError;
@@ -20,6 +20,11 @@ pub struct RequestContext {
     pub started: Instant,
 }
 
+/// The client's own name for a call. `HTTP-Referer` and `X-Title`, which say what a call is made for, are taken
+/// and not looked at.
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+/// Longest such name; what OpenAI takes.
+const MAX_CLIENT_REQUEST_ID: usize = 512;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const VERSION: HeaderName = HeaderName::from_static("openai-version");
@@ -33,7 +38,10 @@ pub async fn stamp(State(app): State<AppState>, mut request: Request, next: Next
     let route = request.extensions().get::<MatchedPath>().cloned();
     let messages = request.uri().path().contains("/v1/messages");
     request.extensions_mut().insert(context);
-    let mut response = next.run(request).await;
+    let mut response = match note_client_id(request.headers(), context.id) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
     let elapsed = context.started.elapsed();
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {
@@ -49,6 +57,22 @@ pub async fn stamp(State(app): State<AppState>, mut request: Request, next: Next
     metrics::counter!("steelyard_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
     metrics::histogram!("steelyard_http_head_seconds", "route" => route).record(elapsed.as_secs_f64());
     response
+}
+
+/// Writes the client's own name for the call beside ours, so that either finds the other in the log. It is
+/// said back nowhere.
+fn note_client_id(headers: &HeaderMap, id: RequestId) -> Result<(), ApiError> {
+    let Some(value) = headers.get(CLIENT_REQUEST_ID) else { return Ok(()) };
+    match value.to_str() {
+        Ok(text) if text.len() <= MAX_CLIENT_REQUEST_ID => {
+            tracing::info!(request.id = %id, client.request.id = text, "a call that its client has named");
+            Ok(())
+        }
+        _ => {
+            let message = format!("at most {MAX_CLIENT_REQUEST_ID} visible ASCII characters");
+            Err(ApiError::invalid("X-Client-Request-Id", message).with_code("invalid_value"))
+        }
+    }
 }
 
 /// A path nobody serves.

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::idempotency;
 use crate::request;
 use crate::routes;
 use crate::state::AppState;
@@ -21,13 +22,22 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::credits::routes())
         .merge(routes::key::routes())
         .merge(routes::keys::routes())
+        .merge(routes::organization::routes())
         .merge(routes::providers::routes())
-        .merge(routes::tunnel::routes());
-    Router::new()
+        .merge(routes::tunnel::routes())
+        .merge(routes::webhooks::routes())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep));
+    let routes = Router::new()
         .nest("/v1", api.clone())
         .nest("/api/v1", api)
         .merge(routes::health::routes())
-        .merge(routes::document::routes())
+        .merge(routes::document::routes());
+    dress(routes, app)
+}
+
+/// Puts around `routes` what every answer goes through, those nobody wrote a handler for included.
+pub fn dress(routes: Router<AppState>, app: AppState) -> Router {
+    routes
         .fallback(request::unknown_url)
         .method_not_allowed_fallback(request::method_not_allowed)
         .layer(DefaultBodyLimit::max(app.config.gateway.max_body_bytes))

@@ -1,22 +1,30 @@
 //! One file per resource.
 
+mod access;
+pub mod bandwidth;
 pub mod challenges;
 pub mod chat;
 pub mod completions;
 pub mod credits;
 pub mod document;
+pub mod earnings;
 pub mod embeddings;
 pub mod generation;
 pub mod health;
 pub mod heartbeats;
 pub mod key;
 pub mod keys;
+mod list;
 pub mod messages;
 pub mod models;
 pub mod nodes;
 pub mod offers;
+pub mod organization;
 pub mod providers;
 pub mod reports;
 pub mod responses;
 pub mod sessions;
 pub mod tunnel;
+pub mod webhooks;
+
+pub use access::{Access, ROUTES};

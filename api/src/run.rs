@@ -5,6 +5,7 @@ use std::time::Duration;
 use platform::shutdown::Shutdown;
 use platform::telemetry::Metrics;
 use platform::worker::{self, Next, Worker};
+use protocol::event::Event;
 use protocol::{Env, Timestamp};
 use scheduler::Scheduler;
 use scheduler::attempt::seed::SeedKey;
@@ -15,11 +16,15 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::commands::Error;
 use crate::config::Config;
 use crate::keys::Keys;
-use crate::probe::Prober;
+use crate::poll::Poller;
+use crate::probe::{Prober, Probes};
+use crate::removal::{Lookout, Removals};
+use crate::routes::providers::PENDING_FOR;
 use crate::sessions::Sessions;
 use crate::state::{App, AppState};
 use crate::tokenizer::Tokenizers;
 use crate::upstream::{Direct, DirectConfig, Upstreams};
+use crate::{idempotency, webhooks};
 
 impl App {
     /// Builds every part on a migrated database. Nothing runs yet but billing's own loops.
@@ -39,6 +44,10 @@ impl App {
         scheduler.reload(&mut *db.acquire().await?).await?;
         let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
         catalogue.refresh(&db, &tokenizers).await?;
+        let running = idempotency::Running::new(billing.boot());
+        if billing.is_sole_bearer() {
+            idempotency::lapse_earlier_boots(&db, &config.server, &running).await?;
+        }
         let direct = Direct::new(DirectConfig {
             allow_private: config.providers.allow_private,
             connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
@@ -47,9 +56,13 @@ impl App {
             keys: Keys::new(db.clone(), env.clone()),
             sessions: Sessions::new(db.clone(), env.clone()),
             upstreams: Upstreams::new(direct),
+            probes: Probes::default(),
+            removals: Removals::default(),
+            address: std::sync::OnceLock::new(),
             seeds: SeedKey::new(env.bytes()),
             catalogue: Mutex::new(catalogue),
             billing,
+            running,
             scheduler,
             tokenizers,
             metrics,
@@ -82,32 +95,43 @@ pub fn spawn_all(app: &AppState) {
     shutdown.spawn(pool);
     shutdown.spawn(app.keys.clone().listen(stop));
     worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), Poller::new(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Models(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Silence(app.clone()), shutdown);
+    worker::spawn(app.env.clone(), Lookout(app.clone()), shutdown);
     worker::spawn(app.env.clone(), app.metrics.upkeep(), shutdown);
+    worker::spawn(app.env.clone(), webhooks::Fanout::new(app.db.clone(), app.env.clone()), shutdown);
+    worker::spawn(app.env.clone(), webhooks::Deliverer::new(app.clone()), shutdown);
+    let upkeep = idempotency::Upkeep::new(app.db.clone(), app.running.clone());
+    worker::spawn(app.env.clone(), upkeep, shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
 }
 
 /// Facts in the outbox are kept for this long after every consumer has read them.
 const KEEP_EVENTS: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Deletes facts that were read long ago.
-struct Pruning(AppState);
+/// Providers dropped in one go: more wait for the next tick.
+const DROP_BATCH: i64 = 1_000;
+
+/// Deletes what nobody needs any more: facts read long ago, texts nobody signed, providers that proved nothing.
+pub struct Pruning(pub AppState);
 
 impl Worker for Pruning {
-    type Error = sqlx::Error;
+    type Error = scheduler::Error;
 
     fn name(&self) -> &'static str {
-        "platform.outbox.prune"
+        "api.prune"
     }
 
     fn interval(&self) -> Duration {
         Duration::from_secs(300)
     }
 
-    async fn tick(&mut self, now: Timestamp) -> Result<Next, sqlx::Error> {
+    async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
         let mut conn = self.0.db.acquire().await?;
         platform::outbox::prune(&mut conn, now, KEEP_EVENTS).await?;
+        crate::store::challenges::prune(&mut conn, now.minus(PENDING_FOR)).await?;
+        scheduler::store::providers::drop_pending(&mut conn, now.minus(PENDING_FOR), DROP_BATCH).await?;
         Ok(Next::Wait)
     }
 }
@@ -131,8 +155,8 @@ impl Worker for Models {
     }
 }
 
-/// Marks nodes offline that nobody has heard of.
-struct Silence(AppState);
+/// Marks nodes offline that nobody has heard of, and tells the others once for each time it happens.
+pub struct Silence(pub AppState);
 
 impl Worker for Silence {
     type Error = scheduler::Error;
@@ -146,10 +170,23 @@ impl Worker for Silence {
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
-        let mut conn = self.0.db.acquire().await?;
-        for node in scheduler::run::take_offline(&self.0.scheduler, &mut conn, now).await? {
-            tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
-        }
-        Ok(Next::Wait)
+        take_offline(&self.0, now).await.map(|()| Next::Wait)
     }
+}
+
+/// Marks nodes offline that were silent too long, and says so to whoever listens.
+///
+/// # Errors
+/// When the database fails; nothing is marked then.
+pub async fn take_offline(app: &App, now: Timestamp) -> Result<(), scheduler::Error> {
+    let mut tx = app.db.begin().await?;
+    let silent = scheduler::run::take_offline(&app.scheduler, &mut tx, now).await?;
+    for node in &silent {
+        platform::outbox::append(&mut tx, app.env.mint(), &Event::NodeOffline { node: *node }, now).await?;
+    }
+    tx.commit().await?;
+    for node in silent {
+        tracing::warn!(node.id = %node, "a node was silent for a minute and is offline");
+    }
+    Ok(())
 }

@@ -35,7 +35,6 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(config.max_connections));
     let builder = builder(config);
     let service = TowerToHyperService::new(router);
-    let stall_after = Duration::from_millis(config.client_stall_timeout_ms);
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
@@ -51,7 +50,7 @@ pub async fn serve(
                 }
             },
         };
-        let Some(io) = prepare(stream, stall_after) else { continue };
+        let Some(io) = prepare(stream, config) else { continue };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service.clone()).into_owned();
         let stop = stop.clone();
         open.spawn(async move {
@@ -98,10 +97,12 @@ fn builder(config: &Server) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn prepare(stream: TcpStream, stall_after: Duration) -> Option<Stall<TcpStream>> {
+fn prepare(stream: TcpStream, config: &Server) -> Option<Stall<TcpStream>> {
     // Without this every small chunk of a stream waits for the acknowledgement of the one before.
     stream.set_nodelay(true).ok()?;
-    Some(Stall::new(stream, stall_after))
+    // hyper's own deadline for a head begins only once it knows which HTTP is spoken.
+    let opening = Duration::from_millis(config.header_timeout_ms);
+    Some(Stall::new(stream, opening, Duration::from_millis(config.client_stall_timeout_ms)))
 }
 
 /// Out of file descriptors, accept fails at once and would spin; a refused connection is only the peer's loss.

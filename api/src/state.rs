@@ -1,7 +1,8 @@
 //! What every handler may reach: narrow handles, cheap to clone.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use platform::shutdown::Shutdown;
 use protocol::Env;
@@ -10,6 +11,8 @@ use sqlx::PgPool;
 
 use crate::config::Config;
 use crate::keys::Keys;
+use crate::probe::Probes;
+use crate::removal::Removals;
 use crate::sessions::Sessions;
 use crate::tokenizer::Tokenizers;
 use crate::upstream::Upstreams;
@@ -36,12 +39,40 @@ pub struct App {
     pub tokenizers: Tokenizers,
     /// Which models are loaded.
     pub catalogue: tokio::sync::Mutex<crate::catalogue::Catalogue>,
+    /// How staged offers do.
+    pub probes: Probes,
+    /// Nodes removed lately.
+    pub removals: Removals,
+    /// Where this replica listens, once it does.
+    pub address: OnceLock<SocketAddr>,
     /// Seeds for requests that bring none, so that answers can be judged later.
     pub seeds: SeedKey,
+    /// Requests with an `Idempotency-Key` that run here.
+    pub running: crate::idempotency::Running,
     /// What `/metrics` prints.
     pub metrics: platform::telemetry::Metrics,
     /// Owner of every task.
     pub shutdown: Shutdown,
+}
+
+impl App {
+    /// Who this broker is to those who sign something for it: the origin of its public URL, or where it listens.
+    ///
+    /// Never what a request says: whoever passes a text on would choose it.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let public = self.config.server.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+        public.map_or_else(
+            || {
+                let mut address = self.address.get().copied().unwrap_or(self.config.server.listen);
+                if address.ip().is_unspecified() {
+                    address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+                }
+                format!("http://{address}")
+            },
+            |url| url.origin().ascii_serialization(),
+        )
+    }
 }
 
 /// A shared [`App`].

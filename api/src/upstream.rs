@@ -5,6 +5,7 @@ mod cut;
 mod direct;
 mod pool;
 mod tunnel;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use hyper::body::Incoming;
 use protocol::NodeId;
 
 pub use control::{Turn, drive as drive_control};
-pub use direct::{Direct, DirectConfig, Refusal, check_url};
+pub use direct::{Direct, DirectConfig, Refusal, check_target, check_url};
 pub use pool::{Answer, Registered, Upstreams};
 pub use tunnel::Tunnel;
+pub use websocket::{accept as accept_websocket, inside as inside_websocket};
 
 /// A request to a node.
 pub type NodeRequest = Request<BoxBody<Bytes, std::convert::Infallible>>;
@@ -55,6 +57,18 @@ pub enum SendError {
     /// The connection broke before an answer came.
     #[error("the connection to the node broke")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SendError {
+    /// Whether nothing of the request has left: its credit was never used. A connection that broke may have
+    /// carried it.
+    #[must_use]
+    pub const fn is_unsent(&self) -> bool {
+        match self {
+            Self::NoTunnel | Self::Full | Self::ConnectTimeout(_) | Self::Refused(_) => true,
+            Self::Broken(_) => false,
+        }
+    }
 }
 
 /// An answer's head and its body, still arriving.

@@ -86,6 +86,8 @@ pub struct Loops {
     pub partitions_ms: u64,
     /// Reads newly posted prices.
     pub prices_ms: u64,
+    /// Compares what nodes reported with what was counted here.
+    pub reports_ms: u64,
 }
 
 /// Prices and the platform's share.
@@ -129,7 +131,14 @@ impl Default for Leasing {
 
 impl Default for Loops {
     fn default() -> Self {
-        Self { fold_ms: 1_000, burn_ms: 60_000, reap_ms: 30_000, partitions_ms: 3_600_000, prices_ms: 2_000 }
+        Self {
+            fold_ms: 1_000,
+            burn_ms: 60_000,
+            reap_ms: 30_000,
+            partitions_ms: 3_600_000,
+            prices_ms: 2_000,
+            reports_ms: 30_000,
+        }
     }
 }
 

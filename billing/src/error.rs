@@ -69,6 +69,38 @@ pub enum Error {
         /// Which offer.
         offer: OfferId,
     },
+    /// An occasion gives an account once; asked for another amount, one of the two is a mistake.
+    #[error("the occasion {occasion:?} gave {account} {given} before, not {asked}; name another occasion to give more")]
+    OccasionDiffers {
+        /// To whom.
+        account: OrganizationId,
+        /// Its name.
+        occasion: String,
+        /// What it gave.
+        given: NanoUsd,
+        /// What was asked for now.
+        asked: NanoUsd,
+    },
+    /// A cause the books know already, without what should have come of it: the operator must look.
+    #[error("{cause} is booked already")]
+    AlreadyBooked {
+        /// Its id.
+        cause: String,
+    },
+    /// No parked row of this request, or it was resolved before.
+    #[error("no settlement of {request} waits in quarantine")]
+    NotQuarantined {
+        /// Which request.
+        request: RequestId,
+    },
+    /// A parked row the books refuse again, or this binary can't read.
+    #[error("the settlement of {request} can't be booked: {reason}")]
+    StillRefused {
+        /// Which request.
+        request: RequestId,
+        /// In the database's words.
+        reason: String,
+    },
     /// The ledger can't be reached now, and no lease covers the request.
     #[error("the ledger cannot be reached")]
     Database(#[from] sqlx::Error),

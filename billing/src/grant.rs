@@ -24,7 +24,7 @@ pub struct NewGrant {
     pub account: OrganizationId,
     /// Why.
     pub kind: GrantKind,
-    /// Names the occasion: the same one gives once, however often it is asked for.
+    /// Names the occasion: the same one gives an account once, however often it is asked for.
     pub cause: String,
     /// How much, above zero.
     pub amount: NanoUsd,
@@ -58,10 +58,10 @@ impl GrantKind {
         }
     }
 
-    fn cause(self, occasion: &str) -> Cause {
+    fn cause(self, account: OrganizationId, occasion: &str) -> Cause {
         match self {
-            Self::Promo => Cause::Promo(occasion.to_owned()),
-            Self::Goodwill => Cause::Goodwill(occasion.to_owned()),
+            Self::Promo => Cause::Promo(account, occasion.to_owned()),
+            Self::Goodwill => Cause::Goodwill(account, occasion.to_owned()),
         }
     }
 }
@@ -70,12 +70,19 @@ impl GrantKind {
 /// transaction. What the account owes is paid first.
 ///
 /// # Errors
-/// [`Error::Database`]. Repeating it after any error, or after success, gives once.
+/// [`Error::OccasionDiffers`] when the occasion gave this account another amount before; [`Error::Database`].
+/// Repeating it after any error, or after success, gives once.
 pub async fn grant(conn: &mut PgConnection, env: &Env, new: &NewGrant) -> Result<Granted, Error> {
     store::accounts::open(conn, new.account).await?;
     store::grants::lock_account(conn, new.account).await?;
-    if let Some(earlier) = store::grants::find_by_cause(conn, new.kind.as_str(), &new.cause).await? {
-        return Ok(Granted::Earlier(earlier));
+    if let Some((earlier, given)) =
+        store::grants::find_by_cause(conn, new.account, new.kind.as_str(), &new.cause).await?
+    {
+        if given == new.amount {
+            return Ok(Granted::Earlier(earlier));
+        }
+        let (account, occasion, asked) = (new.account, new.cause.clone(), new.amount);
+        return Err(Error::OccasionDiffers { account, occasion, given, asked });
     }
     let (credits, receivable) = (LedgerAccount::credits(new.account), LedgerAccount::receivable(new.account));
     let owed = store::transfers::turnover(conn, receivable).await?.balance(AccountKind::Receivable);
@@ -86,10 +93,13 @@ pub async fn grant(conn: &mut PgConnection, env: &Env, new: &NewGrant) -> Result
     ];
     let transfer = Transfer {
         id: env.mint::<TransferId>(),
-        cause: new.kind.cause(&new.cause),
+        cause: new.kind.cause(new.account, &new.cause),
         postings: postings.into_iter().flatten().collect(),
     };
-    store::transfers::book(conn, &transfer).await?;
+    if !store::transfers::book(conn, &transfer).await? {
+        // Money without a booking behind it would never reconcile.
+        return Err(Error::AlreadyBooked { cause: transfer.cause.to_string() });
+    }
     let id = env.mint::<GrantId>();
     store::grants::insert(conn, id, new, repaid, env.now()).await?;
     Ok(Granted::New(id))

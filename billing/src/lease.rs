@@ -270,7 +270,8 @@ impl Purse {
         state.current.clone()
     }
 
-    /// Starts using a lease the ledger opened or found open.
+    /// Starts using a lease the ledger opened or found open. One that was put away and is not closed yet is
+    /// taken up again as it is: as a second loan of that id, closing the first would give back what is held here.
     pub fn adopt(&self, id: LeaseId, window: Window, lent: i64, spent: i64, seq: i64, usable_until: Timestamp) {
         let loan = Loan {
             id,
@@ -286,7 +287,8 @@ impl Purse {
         };
         let mut state = self.state.lock();
         state.put_away_current();
-        state.current = Some(loan);
+        let put_away = state.old.iter().position(|old| old.id == id);
+        state.current = Some(put_away.map_or(loan, |at| state.old.swap_remove(at)));
     }
 
     /// Marks that a statement about `lease` is under way, with `back` of its free money. Until

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::{FlushId, GrantId, NanoUsd, TransferId};
+use protocol::{FlushId, GrantId, NanoUsd, OrganizationId, TransferId};
 
 use crate::account::{AccountKind, LedgerAccount};
 
@@ -24,10 +24,10 @@ pub enum Cause {
     Settle(FlushId),
     /// Usage of that batch whose lease was gone, beyond what the account had.
     Late(FlushId),
-    /// Promo credit, by the name of its occasion.
-    Promo(String),
-    /// Goodwill credit, by the name of its occasion.
-    Goodwill(String),
+    /// Promo credit to an account, by the name of its occasion.
+    Promo(OrganizationId, String),
+    /// Goodwill credit to an account, by the name of its occasion.
+    Goodwill(OrganizationId, String),
     /// A part of a grant that expired after `taken` nano-USD of it already had.
     PromoExpired {
         /// Which grant.
@@ -81,8 +81,8 @@ impl Cause {
         match self {
             Self::Settle(_) => "settle",
             Self::Late(_) => "late",
-            Self::Promo(_) => "promo",
-            Self::Goodwill(_) => "goodwill",
+            Self::Promo(..) => "promo",
+            Self::Goodwill(..) => "goodwill",
             Self::PromoExpired { .. } => "promo_expired",
         }
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settle(flush) | Self::Late(flush) => write!(f, "{flush}"),
-            Self::Promo(occasion) | Self::Goodwill(occasion) => f.write_str(occasion),
+            Self::Promo(account, occasion) | Self::Goodwill(account, occasion) => write!(f, "{account}/{occasion}"),
             Self::PromoExpired { grant, taken } => write!(f, "{grant}/{}", taken.nano()),
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use protocol::{AttemptId, NanoUsd, NodeId, OfferId, ProviderId, Timestamp};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use crate::Error;
+use crate::config::Leasing;
 use crate::outcome::{self, AttemptUsage, CountedBy, Outcome};
 use crate::store::{prices, reports};
 
@@ -38,35 +39,60 @@ impl Report {
 /// The newest requests priced again from their attempts: enough to see a change in pricing the day it
 /// happens, few enough to read with every run.
 const PRICED_AGAIN: i64 = 500;
+/// The longest one check may take: a request's limit is far too short for sums over everything.
+const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
+/// A living replica reaps twice a minute; this much past its time, a lease was forgotten.
+const REAP_SLACK_S: f64 = 300.0;
 
 macro_rules! check {
-    ($conn:expr, $report:expr, $name:literal, count $count:literal, differ $differ:literal) => {{
+    ($conn:expr, $report:expr, $name:literal, count $count:literal, differ $differ:literal $(, $bind:expr)*) => {{
         let examined = sqlx::query_scalar!($count).fetch_one(&mut *$conn).await?.unwrap_or(0);
-        let differences = sqlx::query_scalar!($differ).fetch_all(&mut *$conn).await?;
+        let differences = sqlx::query_scalar!($differ $(, $bind)*).fetch_all(&mut *$conn).await?;
         let differences = differences.into_iter().flatten().collect();
         $report.checks.push(Check { name: $name, examined: examined.unsigned_abs(), differences });
     }};
+}
+
+/// Runs every check, with the settings leases have by default. See [`reconcile_with`].
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn reconcile(db: &PgPool) -> Result<Report, Error> {
+    reconcile_with(db, &Leasing::default()).await
 }
 
 /// Runs every check in one snapshot, so requests that settle meanwhile make no difference.
 ///
 /// # Errors
 /// When the database can't be read.
-pub async fn reconcile(db: &PgPool) -> Result<Report, Error> {
+pub async fn reconcile_with(db: &PgPool, leasing: &Leasing) -> Result<Report, Error> {
     let mut tx = db.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
-    let mut report = Report::default();
-    ledger(&mut tx, &mut report).await?;
-    credit(&mut tx, &mut report).await?;
-    budgets(&mut tx, &mut report).await?;
-    usage(&mut tx, &mut report).await?;
-    earnings(&mut tx, &mut report).await?;
-    priced_again(&mut tx, &mut report).await?;
-    safeguards(&mut tx, &mut report).await?;
+    sqlx::query(AssertSqlSafe(format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")))
+        .execute(&mut *tx)
+        .await?;
+    let report = check_all(&mut tx, leasing).await?;
     tx.rollback().await?;
     let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
     metrics::gauge!("steelyard_billing_invariant_differences")
         .set(f64::from(u32::try_from(differences).unwrap_or(u32::MAX)));
+    Ok(report)
+}
+
+/// Runs every check on a connection, whose transaction decides what there is to see.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Report, sqlx::Error> {
+    let mut report = Report::default();
+    ledger(conn, &mut report).await?;
+    credit(conn, &mut report).await?;
+    leases(conn, &mut report, leasing).await?;
+    budgets(conn, &mut report).await?;
+    usage(conn, &mut report).await?;
+    earnings(conn, &mut report).await?;
+    priced_again(conn, &mut report).await?;
+    safeguards(conn, &mut report).await?;
     Ok(report)
 }
 
@@ -75,8 +101,11 @@ async fn ledger(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
     check!(conn, report, "the trial balance is zero in every currency",
         count "select count(*) from postings",
         differ "with lines as (
-                  select debit as account, currency, amount from postings
-                  union all select credit, currency, -amount from postings)
+                  select p.debit as account, p.currency, p.amount from postings p
+                    join ledger_accounts a on a.ledger_account_id = p.debit
+                  union all
+                  select p.credit, p.currency, -p.amount from postings p
+                    join ledger_accounts a on a.ledger_account_id = p.credit)
                 select currency || ' is out of balance by ' || sum(amount) from lines group by currency
                 having sum(amount) <> 0 limit 100");
     check!(conn, report, "every transfer has postings, in the currency of their accounts",
@@ -139,12 +168,25 @@ async fn credit(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                 select 'account ' || a.account_id || ' has more than its grants, ' || coalesce(r.amount, 0)
                   from accounts a left join remaining r using (account_id) left join lent l using (account_id)
                  where coalesce(r.amount, 0) < a.available_nano_usd + coalesce(l.unspent, 0) limit 100");
+    Ok(())
+}
+
+/// Leases end. Only a living replica reaps, so what counts is how long one has lived since a lease's time was
+/// over, as of the last sign of life: after a long downtime nothing is late yet.
+async fn leases(conn: &mut PgConnection, report: &mut Report, leasing: &Leasing) -> Result<(), sqlx::Error> {
     check!(conn, report, "no lease stays open long after its grace",
         count "select count(*) from leases where closed_at is null",
-        differ "select 'lease ' || lease_id || ' expired at ' || expires_at from (
+        differ "with last as (select max(seen_at) as at from replicas),
+                living as (
+                  select last.at, min(r.started_at) as since from replicas r, last
+                   where r.seen_at > last.at - make_interval(secs => $1) group by last.at),
+                open as (
                   select lease_id, expires_at from leases where closed_at is null
-                  union all select lease_id, expires_at from budget_leases where closed_at is null) open
-                 where expires_at < now() - interval '1 hour' limit 100");
+                  union all select lease_id, expires_at from budget_leases where closed_at is null)
+                select 'lease ' || lease_id || ' expired at ' || expires_at from open, living
+                 where greatest(expires_at + make_interval(secs => $2), since) + make_interval(secs => $3) < living.at
+                 limit 100",
+        f64::from(leasing.ttl_s), f64::from(leasing.grace_s), REAP_SLACK_S);
     Ok(())
 }
 
@@ -161,6 +203,31 @@ async fn budgets(conn: &mut PgConnection, report: &mut Report) -> Result<(), sql
                   from budget_windows w left join taken t using (budget_id, starts_at)
                  where w.limit_nano_usd + w.over_nano_usd
                        <> w.available_nano_usd + w.late_nano_usd + coalesce(t.amount, 0) limit 100");
+    check!(conn, report, "a window opened or resized since its limit was set has that limit",
+        count "select count(*) from budget_windows w join budgets b using (budget_id)
+                where b.removed_at is null and w.limit_at >= b.set_at",
+        differ "select 'window ' || w.starts_at || ' of budget ' || budget_id || ' has ' || w.limit_nano_usd || ' of '
+                       || b.limit_nano_usd
+                  from budget_windows w join budgets b using (budget_id)
+                 where b.removed_at is null and w.limit_at >= b.set_at and w.limit_nano_usd <> b.limit_nano_usd
+                 limit 100");
+    check!(conn, report, "windows count what usage was charged under their limits",
+        count "select count(*) from budget_leases",
+        differ "with charged as (
+                  select lease_id, sum(charge) as amount from (
+                    select key_lease_id as lease_id, charge_nano_usd as charge from usage
+                    union all select project_lease_id, charge_nano_usd from usage
+                    union all select organization_lease_id, charge_nano_usd from usage) each
+                   where lease_id is not null group by lease_id),
+                counted as (
+                  select l.budget_id, l.starts_at, sum(l.spent_nano_usd) as spent, sum(coalesce(c.amount, 0)) as charged,
+                         -- Late usage is counted in the window, and only once its lease is closed or its row was parked.
+                         bool_or(l.spent_nano_usd > coalesce(c.amount, 0)) as beyond
+                    from budget_leases l left join charged c using (lease_id) group by l.budget_id, l.starts_at)
+                select 'window ' || w.starts_at || ' of budget ' || w.budget_id || ' counts ' || n.spent || ' and '
+                       || w.late_nano_usd || ' late, charged were ' || n.charged
+                  from budget_windows w join counted n using (budget_id, starts_at)
+                 where n.beyond or n.spent + w.late_nano_usd <> n.charged limit 100");
     Ok(())
 }
 
@@ -231,6 +298,15 @@ async fn earnings(conn: &mut PgConnection, report: &mut Report) -> Result<(), sq
                        || ' in flush ' || coalesce(e.flush_id, m.transfer_id) || ', booked ' || coalesce(m.amount, 0)
                   from earned e full join moved m on m.transfer_id = e.flush_id and m.owner = e.provider_id
                  where coalesce(e.amount, 0) <> coalesce(m.amount, 0) limit 100");
+    check!(conn, report, "what providers earn for a request is at most its price",
+        count "select count(*) from usage",
+        differ "with earned as (
+                  select request_id, sum(earn_nano_usd) as amount from attempts
+                   where cost_kind = 'provider_cost' group by request_id)
+                select 'request ' || request_id || ' earned its providers ' || e.amount || ' and came to '
+                       || u.charge_nano_usd + u.clamped_nano_usd
+                  from usage u join earned e using (request_id)
+                 where e.amount > u.charge_nano_usd + u.clamped_nano_usd limit 100");
     Ok(())
 }
 
@@ -247,6 +323,9 @@ async fn safeguards(conn: &mut PgConnection, report: &mut Report) -> Result<(), 
                 select 'table ' || t || ' can be changed' from guarded
                  where not exists (select from pg_trigger g
                                     where g.tgrelid = t and g.tgname = 'insert_only' and g.tgenabled in ('O', 'A'))
+                    or not exists (select from pg_trigger g
+                                    where g.tgrelid = t and g.tgname = 'insert_only_truncate'
+                                      and g.tgenabled in ('O', 'A'))
                 limit 100");
     check!(conn, report, "no settled request waits in quarantine",
         count "select count(*) from settle_quarantine",

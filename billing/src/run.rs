@@ -1,21 +1,24 @@
 //! The loops beside the request path, each a step that can be called alone.
 
-use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use platform::shutdown::Shutdown;
+use platform::worker::{self, Next, Worker};
 use protocol::{BootId, Env, NanoUsd, OrganizationId, Timestamp};
 use sqlx::postgres::PgListener;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Leasing;
 use crate::lease::Purse;
 use crate::lease::keeper::Keeper;
 use crate::lease::recall::CHANNEL;
+use crate::name::Name;
 use crate::price_book::PriceBook;
 use crate::settle::Buffer;
 use crate::{Config, Error, grant, store};
@@ -29,6 +32,10 @@ const ATTENDED_AT_ONCE: usize = 16;
 /// Pause before listening again after the connection broke.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether this replica still has its name: a restart of the server takes it away, and
+/// a second process must not start under it meanwhile.
+const KEEP_NAME: Duration = Duration::from_secs(2);
+
 /// What the loops work with.
 #[derive(Clone)]
 pub(crate) struct Parts {
@@ -38,90 +45,113 @@ pub(crate) struct Parts {
     pub keeper: Arc<Keeper>,
     pub prices: Arc<PriceBook>,
     pub buffer: Arc<Buffer>,
+    pub name: Arc<Name>,
 }
 
-/// Starts the loops. They end with `stop`, and `tasks` owns them.
-pub(crate) fn spawn(
-    parts: &Parts,
-    attention: mpsc::UnboundedReceiver<Arc<Purse>>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
+/// Starts the loops, owned by `shutdown`.
+pub(crate) fn spawn(parts: &Parts, attention: mpsc::UnboundedReceiver<Arc<Purse>>, shutdown: &Shutdown) {
     let loops = &parts.config.loops;
-    let period = Duration::from_millis;
-    let p = parts.clone();
-    every(tasks, stop, "fold", period(loops.fold_ms), move || {
-        let p = p.clone();
-        async move { Ok(fold(&p.db).await?) }
-    });
-    let p = parts.clone();
-    every(tasks, stop, "burn", period(loops.burn_ms), move || {
-        let p = p.clone();
-        async move { burn(&p.db, &p.env).await.map(drop) }
-    });
-    let p = parts.clone();
-    every(tasks, stop, "reap", period(loops.reap_ms), move || {
-        let p = p.clone();
-        async move { reap(&p.db, &p.config.lease).await.map(drop) }
-    });
-    let p = parts.clone();
-    every(tasks, stop, "partitions", period(loops.partitions_ms), move || {
-        let p = p.clone();
-        async move { ensure_partitions(&p.db, p.env.now()).await }
-    });
-    let p = parts.clone();
-    every(tasks, stop, "prices", period(loops.prices_ms), move || {
-        let p = p.clone();
-        async move { p.prices.reload(&p.db, p.env.now()).await.map(drop).map_err(Error::from) }
-    });
-    let p = parts.clone();
-    every(tasks, stop, "renew", Duration::from_secs(parts.config.lease.renew_s.into()), move || {
-        let p = p.clone();
-        async move {
-            let waited = u32::try_from(p.buffer.oldest(p.env.now()).as_millis()).unwrap_or(u32::MAX);
-            metrics::gauge!("steelyard_billing_settle_oldest_ms").set(f64::from(waited));
-            Ok(p.keeper.renew().await?)
-        }
-    });
-    tasks.spawn(attend(Arc::clone(&parts.keeper), attention, stop.clone()));
-    tasks.spawn(listen(parts.db.clone(), Arc::clone(&parts.keeper), stop.clone()));
+    let beats = [
+        (Job::Fold, loops.fold_ms),
+        (Job::Burn, loops.burn_ms),
+        (Job::Reap, loops.reap_ms),
+        (Job::Partitions, loops.partitions_ms),
+        (Job::Prices, loops.prices_ms),
+        (Job::Reports, loops.reports_ms),
+        (Job::Renew, u64::from(parts.config.lease.renew_s) * 1_000),
+    ];
+    for (job, period_ms) in beats {
+        beat(parts, job, Duration::from_millis(period_ms), shutdown);
+    }
+    beat(parts, Job::Name, KEEP_NAME, shutdown);
+    shutdown.spawn(attend(Arc::clone(&parts.keeper), attention, shutdown.token().clone()));
+    let (db, keeper, stop) = (parts.db.clone(), Arc::clone(&parts.keeper), shutdown.token().clone());
+    shutdown.spawn(listen(db, keeper, stop));
 }
 
-/// Calls `step` on a period until stopped. A step that fails is logged and tried again at the next beat.
-fn every<F, S>(tasks: &TaskTracker, stop: &CancellationToken, name: &'static str, period: Duration, mut step: S)
-where
-    S: FnMut() -> F + Send + 'static,
-    F: Future<Output = Result<(), Error>> + Send,
-{
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        let mut beat = tokio::time::interval(period.max(Duration::from_millis(1)));
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first beat is at once, and the start has done that work already.
-        beat.tick().await;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = beat.tick() => {}
+fn beat(parts: &Parts, job: Job, period: Duration, shutdown: &Shutdown) {
+    let beat = Beat { parts: parts.clone(), job, period: period.max(Duration::from_millis(1)), is_first: true };
+    worker::spawn(parts.env.clone(), beat, shutdown);
+}
+
+/// What is done again and again.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Fold,
+    Burn,
+    Reap,
+    Partitions,
+    Prices,
+    Reports,
+    Renew,
+    Name,
+}
+
+/// One of it, on its period.
+struct Beat {
+    parts: Parts,
+    job: Job,
+    period: Duration,
+    /// The start has done the first beat's work already.
+    is_first: bool,
+}
+
+impl Worker for Beat {
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        match self.job {
+            Job::Fold => "billing.fold",
+            Job::Burn => "billing.burn",
+            Job::Reap => "billing.reap",
+            Job::Partitions => "billing.partitions",
+            Job::Prices => "billing.prices",
+            Job::Reports => "billing.reports",
+            Job::Renew => "billing.renew",
+            Job::Name => "billing.name",
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        self.period
+    }
+
+    async fn tick(&mut self, now: Timestamp) -> Result<Next, Error> {
+        if std::mem::take(&mut self.is_first) {
+            return Ok(Next::Wait);
+        }
+        let p = &self.parts;
+        match self.job {
+            Job::Fold => fold(&p.db).await?,
+            Job::Burn => burn(&p.db, &p.env).await.map(drop)?,
+            Job::Reap => reap(&p.db, &p.config.lease).await.map(drop)?,
+            Job::Partitions => ensure_partitions(&p.db, now).await?,
+            Job::Prices => p.prices.reload(&p.db, now).await.map(drop)?,
+            Job::Reports => return judge_reports(&p.db, now).await,
+            Job::Renew => {
+                let waited = u32::try_from(p.buffer.oldest(now).as_millis()).unwrap_or(u32::MAX);
+                metrics::gauge!("steelyard_billing_settle_oldest_ms").set(f64::from(waited));
+                p.keeper.renew().await?;
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                result = step() => if let Err(error) = result {
-                    metrics::counter!("steelyard_billing_loop_failures", "loop" => name).increment(1);
-                    tracing::warn!(%error, name, "a billing loop failed and will try again");
-                },
+            // Not a failure of the tick, which would slow the beat: when the server comes back is when another
+            // process may come, too.
+            Job::Name => {
+                if let Err(error) = p.name.keep().await {
+                    tracing::warn!(%error, "this replica's name could not be asked for");
+                }
             }
         }
-    });
+        Ok(Next::Wait)
+    }
 }
 
 /// Attends the purses that called, several at once.
 async fn attend(keeper: Arc<Keeper>, mut queue: mpsc::UnboundedReceiver<Arc<Purse>>, stop: CancellationToken) {
-    let mut running = tokio::task::JoinSet::new();
+    let mut running = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(_) = running.join_next(), if !running.is_empty() => {}
+            Some(done) = running.join_next(), if !running.is_empty() => noted(done),
             called = queue.recv(), if running.len() < ATTENDED_AT_ONCE => {
                 let Some(purse) = called else { break };
                 let keeper = Arc::clone(&keeper);
@@ -135,34 +165,47 @@ async fn attend(keeper: Arc<Keeper>, mut queue: mpsc::UnboundedReceiver<Arc<Purs
             }
         }
     }
-    while running.join_next().await.is_some() {}
+    while let Some(done) = running.join_next().await {
+        noted(done);
+    }
+}
+
+/// A purse whose attendance panicked is looked after again at the next renewal; it must not go unseen.
+fn noted(done: Result<(), JoinError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "attending a lease panicked");
+    }
 }
 
 /// Hears what other replicas say. While it can't, limits and suspensions act at the next renewal.
 async fn listen(db: PgPool, keeper: Arc<Keeper>, stop: CancellationToken) {
     loop {
-        let heard = async {
-            let mut listener = PgListener::connect_with(&db).await?;
-            listener.listen(CHANNEL).await?;
-            loop {
-                let hint = listener.recv().await?;
-                if let Ok(hint) = hint.payload().parse()
-                    && let Err(error) = keeper.hinted(hint).await
-                {
-                    tracing::warn!(%error, ?hint, "a hint could not be followed");
-                }
-            }
-        };
-        let broken: Result<(), sqlx::Error> = tokio::select! {
+        let heard = AssertUnwindSafe(hear(&db, &keeper)).catch_unwind();
+        let heard = tokio::select! {
             () = stop.cancelled() => return,
-            result = heard => result,
+            heard = heard => heard,
         };
-        if let Err(error) = broken {
-            tracing::warn!(%error, "hints from other replicas are not heard, listening again");
+        match heard {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "hints from other replicas are not heard, listening again"),
+            Err(_panic) => tracing::error!("hearing other replicas panicked, listening again"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LISTEN_AGAIN) => {}
+        }
+    }
+}
+
+async fn hear(db: &PgPool, keeper: &Keeper) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(db).await?;
+    listener.listen(CHANNEL).await?;
+    loop {
+        let hint = listener.recv().await?;
+        if let Ok(hint) = hint.payload().parse()
+            && let Err(error) = keeper.hinted(hint).await
+        {
+            tracing::warn!(%error, ?hint, "a hint could not be followed");
         }
     }
 }
@@ -231,6 +274,23 @@ pub async fn ensure_partitions(db: &PgPool, now: Timestamp) -> Result<(), Error>
         tracing::info!(made = made.len(), "made daily partitions");
     }
     Ok(())
+}
+
+/// Compares the next nodes' reports that are due with the gateway's own counts.
+///
+/// # Errors
+/// When a database call fails; nothing is judged then.
+pub async fn judge_reports(db: &PgPool, now: Timestamp) -> Result<Next, Error> {
+    let mut tx = db.begin().await?;
+    let judged = store::reports::judge(&mut tx, now).await?;
+    tx.commit().await?;
+    metrics::counter!("steelyard_billing_reports_judged").increment(judged.attempts);
+    metrics::counter!("steelyard_billing_reports_apart").increment(judged.apart);
+    metrics::counter!("steelyard_billing_reports_missing").increment(judged.unsigned);
+    if judged.apart > 0 {
+        tracing::warn!(apart = judged.apart, "nodes counted otherwise than the gateway");
+    }
+    Ok(if judged.is_full { Next::Again } else { Next::Wait })
 }
 
 /// Closes what earlier boots of this replica left open. The caller holds the lock on the replica's name.

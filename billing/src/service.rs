@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use platform::shutdown::Shutdown;
 use protocol::env::minted_at;
 use protocol::{BootId, Env, NanoUsd, Timestamp};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::budget::BudgetScope;
 use crate::hold::{HoldRequest, LeaseHold, Taking};
 use crate::lease::Scope;
 use crate::lease::keeper::Keeper;
+use crate::name::Name;
 use crate::price_book::PriceBook;
 use crate::settle::{Buffer, Writer};
 use crate::{Config, Error, run, store};
@@ -24,11 +25,10 @@ use crate::{Config, Error, run, store};
 const OLDEST_REQUEST: Duration = Duration::from_secs(48 * 3_600);
 /// And this far ahead, for clocks that differ.
 const NEWEST_REQUEST: Duration = Duration::from_secs(300);
-/// How long and how often a starting replica asks for its name: after a crash the server may take a moment
-/// to notice that the earlier process is gone.
-const CLAIM_NAME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(20));
 /// How often an orderly stop looks whether the buffer is empty.
 const DRAIN_STEP: Duration = Duration::from_millis(5);
+/// How long a stop lets a loop finish what it is at; what is cut off there is repeatable.
+const LOOPS_DRAIN: Duration = Duration::from_secs(5);
 /// The smallest hold: even a request that costs nothing needs an account in good standing.
 const LEAST: NanoUsd = match NanoUsd::new(1) {
     Some(least) => least,
@@ -48,14 +48,12 @@ struct Inner {
     prices: Arc<PriceBook>,
     boot: BootId,
     stopping: AtomicBool,
-    /// Ends the loops.
-    loops: CancellationToken,
-    tasks: TaskTracker,
+    /// Owns the loops.
+    loops: Shutdown,
     /// Ends the writer, after everything else.
     writer_stop: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Holds the advisory lock on this replica's name as long as it lives.
-    name_lock: Mutex<Option<PgConnection>>,
+    name: Arc<Name>,
 }
 
 impl Billing {
@@ -67,21 +65,13 @@ impl Billing {
     pub async fn start(db: PgPool, env: Env, config: Config, replica: &str) -> Result<Self, Error> {
         run::ensure_partitions(&db, env.now()).await?;
         let boot: BootId = env.mint();
-        let mut own = db.acquire().await?.detach();
-        store::replicas::insert(&mut own, replica, boot).await?;
-        if claim_name(&mut own, replica).await? {
-            let closed = run::close_earlier_boots(&mut own, replica, boot).await?;
-            if closed > 0 {
-                tracing::info!(closed, replica, "closed leases of earlier boots");
-            }
-        } else {
-            tracing::warn!(replica, "another process runs under this replica's name; its leases are left alone");
-        }
+        let name = Arc::new(Name::claim(&db, replica, boot).await?);
         let prices = Arc::new(PriceBook::default());
         prices.reload(&db, env.now()).await?;
         let (keeper, attention) = Keeper::new(db.clone(), env.clone(), config.lease.clone(), boot);
         let (buffer, queue) = Buffer::new(config.settlement.clone());
         let (keeper, buffer) = (Arc::new(keeper), Arc::new(buffer));
+        keeper.join().await?;
         let writer = Writer {
             db: db.clone(),
             env: env.clone(),
@@ -89,7 +79,7 @@ impl Billing {
             keeper: Arc::clone(&keeper),
             queue,
         };
-        let (loops, writer_stop, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (loops, writer_stop) = (Shutdown::new(), CancellationToken::new());
         let writer = tokio::spawn(writer.run(writer_stop.clone()));
         let parts = run::Parts {
             db: db.clone(),
@@ -98,8 +88,9 @@ impl Billing {
             keeper: Arc::clone(&keeper),
             prices: Arc::clone(&prices),
             buffer: Arc::clone(&buffer),
+            name: Arc::clone(&name),
         };
-        run::spawn(&parts, attention, &tasks, &loops);
+        run::spawn(&parts, attention, &loops);
         Ok(Self(Arc::new(Inner {
             db,
             env,
@@ -110,11 +101,16 @@ impl Billing {
             boot,
             stopping: AtomicBool::new(false),
             loops,
-            tasks,
             writer_stop,
             writer: Mutex::new(Some(writer)),
-            name_lock: Mutex::new(Some(own)),
+            name,
         })))
+    }
+
+    /// Whether nobody else ran under this replica's name when it started: then its earlier boots are gone.
+    #[must_use]
+    pub fn is_sole_bearer(&self) -> bool {
+        self.0.name.was_free()
     }
 
     /// Sets money aside for a request, from its account and every limit above it, or from none.
@@ -187,12 +183,13 @@ impl Billing {
         Ok(())
     }
 
-    /// Does at once what the renewal loop does on its period: renews leases, learns changed limits, gives
-    /// back what is idle.
+    /// Does at once what the loops do on their periods: keeps this replica's name, renews leases, learns changed
+    /// limits, gives back what is idle.
     ///
     /// # Errors
     /// When the database call fails.
     pub async fn renew(&self) -> Result<(), Error> {
+        self.0.name.keep().await?;
         self.0.keeper.renew().await?;
         Ok(())
     }
@@ -221,32 +218,12 @@ impl Billing {
         {
             tracing::error!(%error, "the settle writer failed");
         }
-        inner.loops.cancel();
-        inner.tasks.close();
-        inner.tasks.wait().await;
+        inner.loops.drain(LOOPS_DRAIN).await;
         inner.keeper.close_everything().await?;
         let mut conn = inner.db.acquire().await?;
         store::replicas::stopped(&mut conn, inner.boot).await?;
-        let own = inner.name_lock.lock().take();
-        if let Some(own) = own
-            && let Err(error) = own.close().await
-        {
-            tracing::debug!(%error, "the connection that held the replica's name was gone already");
-        }
+        inner.name.release().await;
         Ok(())
-    }
-}
-
-async fn claim_name(own: &mut PgConnection, replica: &str) -> Result<bool, sqlx::Error> {
-    let deadline = tokio::time::Instant::now() + CLAIM_NAME.0;
-    loop {
-        if store::replicas::claim_name(own, replica).await? {
-            return Ok(true);
-        }
-        if tokio::time::Instant::now() >= deadline {
-            return Ok(false);
-        }
-        tokio::time::sleep(CLAIM_NAME.1).await;
     }
 }
 

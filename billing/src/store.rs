@@ -11,22 +11,28 @@
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
 //!
+//! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
+//!
 //! `usage`, `attempts`, `transfers` and `postings` are only inserted into, in the order of their ids, and
 //! `fold_watermark` is locked by the fold alone.
 
 pub mod accounts;
 pub(crate) mod budget_leases;
 pub mod budgets;
+pub mod earnings;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;
 pub(crate) mod leases;
+pub(crate) mod line;
 pub(crate) mod partitions;
 pub mod prices;
+pub(crate) mod quarantine;
 pub(crate) mod replicas;
 pub mod reports;
 pub(crate) mod rows;
 pub mod transfers;
+pub mod usage;
 pub mod views;
 
 /// What the ledger answered to a loan.

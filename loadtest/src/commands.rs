@@ -89,7 +89,8 @@ pub struct CompareArgs {
     /// Between two tokens of the paced model.
     #[arg(long, default_value_t = 20.0)]
     pace_ms: f64,
-    /// Fail when a broker is over its budget, not only when answers or money are wrong.
+    /// Exit with 1 when a broker is over its budget, not only when answers or money are wrong. `make load` asks for
+    /// this with LOAD_STRICT=1; without it a budget that is not kept is printed, and the exit code stays 0.
     #[arg(long)]
     strict: bool,
 }

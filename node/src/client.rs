@@ -105,6 +105,22 @@ impl<'a> Call<'a> {
         Ok(self)
     }
 
+    /// Sends bytes that mean nothing.
+    #[must_use]
+    pub(crate) fn bytes(mut self, bytes: Vec<u8>) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        self.body = Some(bytes);
+        self
+    }
+
+    /// Sends the call; how many bytes came back.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] or [`Error::Refused`].
+    pub(crate) async fn length(self) -> Result<usize, Error> {
+        self.exchange().await.map(|(_, _, bytes)| bytes.len())
+    }
+
     /// Sends the call and reads a JSON answer with its headers.
     ///
     /// # Errors

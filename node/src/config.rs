@@ -41,6 +41,9 @@ pub struct NodeConfig {
     /// Tunnels to each replica. Two at least, so losing one never takes the node down.
     #[serde(default = "two")]
     pub tunnels: u32,
+    /// What carries the tunnels' bytes.
+    #[serde(default)]
+    pub carrier: Carrier,
     /// How long running answers may take after the node was told to stop, in seconds.
     #[serde(default = "thirty")]
     pub drain_s: u64,
@@ -64,6 +67,19 @@ pub struct NodeConfig {
     /// The file this came from, for `reload_offers`.
     #[serde(skip)]
     pub source: Option<PathBuf>,
+}
+
+/// What carries a tunnel's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// An upgraded connection; a WebSocket where something on the way refuses that.
+    #[default]
+    Auto,
+    /// Only ever an upgraded connection.
+    Upgrade,
+    /// Always a WebSocket.
+    Websocket,
 }
 
 /// A node the broker calls at a public address.
@@ -203,6 +219,7 @@ impl NodeConfig {
             provider_key: Some(key),
             state_dir: None,
             tunnels: two(),
+            carrier: Carrier::default(),
             drain_s: thirty(),
             direct: None,
             engine: EngineConfig::Simulated {
@@ -346,7 +363,7 @@ mod tests {
     fn the_shortest_useful_file_is_enough() {
         let config = NodeConfig::parse(FILE, none).unwrap();
         assert_eq!((config.tunnels, config.drain_s), (2, 30));
-        assert_eq!(config.offers[0].prompt.pico(), 100_000);
+        assert_eq!((config.carrier, config.offers[0].prompt.pico()), (Carrier::Auto, 100_000));
         assert!(matches!(&config.engine, EngineConfig::Attach { health, slots: None, .. } if health == "/health"));
     }
 

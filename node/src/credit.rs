@@ -15,8 +15,10 @@ use protocol::Timestamp;
 /// Weight a replica says is running but which never shows up here is written off after this long:
 /// far longer than a dispatch spends on the way.
 const GHOST_GRACE: Duration = Duration::from_secs(2);
-/// Dispatches that every arrival of such a span shows to be missing were lost on the way.
+/// Dispatches whose numbers are missing below one that arrived, for this long, were lost on the way.
 const LOSS_WINDOW: Duration = Duration::from_secs(5);
+/// Demand counts half after each of these.
+const DEMAND_WINDOW: Duration = Duration::from_secs(5);
 /// Time between two recalls to one replica: it answers within a round trip, and idle ones by themselves.
 const RECALL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -59,8 +61,9 @@ struct Replica {
     cap: u64,
     recall: u64,
     recalled_at: Option<Timestamp>,
-    /// Least weight missing at any arrival of the present window.
-    missing: Option<u64>,
+    /// Least weight that was missing ever since anything was, and since when. The order of arrival is not the
+    /// order of dispatch, so what is missing now may be missing for a moment only.
+    missing: Option<(u64, Timestamp)>,
     window_at: Timestamp,
     /// Weight dispatched lately, halved each window: demand.
     demand: u64,
@@ -103,6 +106,16 @@ impl Replica {
 
     fn available(&self) -> u64 {
         self.limit.saturating_sub(self.received)
+    }
+
+    /// Takes note of what lies below the highest number seen and has not come.
+    fn note_missing(&mut self, now: Timestamp) {
+        let missing = self.seen.saturating_sub(self.received);
+        self.missing = match self.missing {
+            _ if missing == 0 => None,
+            Some((least, since)) => Some((least.min(missing), since)),
+            None => Some((missing, now)),
+        };
     }
 
     fn unmet(&self) -> u64 {
@@ -238,8 +251,7 @@ impl Credits {
         replica.demand = replica.demand.saturating_add(weight);
         let number = number.unwrap_or(replica.received);
         replica.seen = replica.seen.max(number.min(replica.limit.max(replica.received)));
-        let missing = number.saturating_sub(replica.received);
-        replica.missing = Some(replica.missing.map_or(missing, |least| least.min(missing)));
+        replica.note_missing(now);
         replica.want = replica.want.saturating_sub(weight);
         let refused = full || !accepting || replica.received > replica.limit;
         if refused {
@@ -296,10 +308,16 @@ impl Credits {
                 replica.restated -= ghosts;
                 replica.finished += ghosts;
             }
-            if now.since(replica.window_at) >= LOSS_WINDOW {
-                let lost = replica.missing.take().unwrap_or(0).min(replica.available());
+            if let Some((least, since)) = replica.missing
+                && now.since(since) >= LOSS_WINDOW
+            {
+                let lost = least.min(replica.available());
                 replica.received += lost;
                 replica.finished += lost;
+                replica.missing = None;
+                replica.note_missing(now);
+            }
+            if now.since(replica.window_at) >= DEMAND_WINDOW {
                 replica.demand /= 2;
                 replica.window_at = now;
             }

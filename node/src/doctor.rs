@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use protocol::Env;
-use protocol::session::NodeView;
+use protocol::session::{NodeCheck, NodeView};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
@@ -18,6 +18,11 @@ use crate::{Error, inventory, offers};
 const LEAST_DISK_GIB: u64 = 1;
 /// Sessions are refused beyond 30 s; a clock this far off will get there.
 const MOST_SKEW_MS: i64 = 5_000;
+
+/// Bytes sent each way to time the line.
+const TIMED_BYTES: usize = 1 << 20;
+/// Below this a few dozen streams of text crowd the line.
+const LEAST_MBIT_S: f64 = 5.0;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,15 +62,15 @@ impl Check {
 
 /// Looks at everything. Never fails itself: what can't be looked at is a failed check.
 pub async fn examine(config: &NodeConfig, env: &Env) -> Vec<Check> {
-    let mut checks = vec![gpu(), disk(config)];
+    let mut checks = vec![gpu().await, disk(config)];
     checks.push(engine(config).await);
     checks.push(key(config));
     checks.extend(broker(config, env).await);
     checks
 }
 
-fn gpu() -> Check {
-    match inventory::query_now(&["--query-gpu=name,memory.total"]) {
+async fn gpu() -> Check {
+    match inventory::query("--query-gpu=name,memory.total").await {
         Some(text) if !text.trim().is_empty() => Check::ok("gpu", text.trim().replace('\n', "; ")),
         _ => Check::bad(
             "gpu",
@@ -159,19 +164,22 @@ async fn broker(config: &NodeConfig, env: &Env) -> Vec<Check> {
         Err(error) => return vec![Check::bad("broker", Outcome::Failed, error.to_string(), fix(&error))],
     };
     let began = std::time::Instant::now();
-    let health = client.call(Method::GET, "/health/live").done().await;
+    let health = client.call(Method::GET, "/health/live").send::<serde_json::Value>().await;
     let took = began.elapsed();
     if let Err(error @ Error::Unreachable { .. }) = &health {
         return vec![Check::bad("broker", Outcome::Failed, error.to_string(), fix(error))];
     }
     let mut checks = vec![reached(&client, took)];
+    // Looked at whether or not this node has joined: with a wrong clock it can't.
+    checks.extend(health.ok().and_then(|(headers, _)| clock(&headers, env)));
+    checks.extend(bandwidth(config, &client).await);
     let identity = config.state_dir.as_deref().and_then(Identity::read);
     if let (Some(identity), Some(key)) = (identity, &config.provider_key) {
         let path = format!("/v1/providers/{}/nodes/{}", config.provider, identity.node);
         let view = client.call(Method::GET, path).bearer(key.expose_secret()).send::<NodeView>().await;
         let seen = match view {
-            Ok((headers, view)) => {
-                checks.extend(clock(&headers, env));
+            Ok((_, view)) => {
+                checks.extend(view.checks.iter().map(told));
                 Check::ok("node", format!("{} is {} with {} tunnel(s)", view.id, view.state, view.tunnels))
             }
             Err(error) => Check::bad("node", Outcome::Failed, error.to_string(), fix(&error)),
@@ -183,6 +191,37 @@ async fn broker(config: &NodeConfig, env: &Env) -> Vec<Check> {
 
 fn reached(client: &Client, took: Duration) -> Check {
     Check::ok("broker", format!("{} answers in {} ms", client.base(), took.as_millis()))
+}
+
+/// What the broker says is wrong with the node. A node that is stopped is told so too, so it is no failure here.
+fn told(check: &NodeCheck) -> Check {
+    Check::bad("broker_says", Outcome::Warning, format!("{}: {}", check.name, check.seen), check.fix.clone())
+}
+
+/// Times a little data to the broker and back. Without a key, or at a broker that can't be asked, nothing is said.
+async fn bandwidth(config: &NodeConfig, client: &Client) -> Option<Check> {
+    let key = config.provider_key.as_ref()?;
+    let path = format!("/v1/providers/{}/bandwidth", config.provider);
+    let call = |path: String| client.call(Method::POST, path).bearer(key.expose_secret());
+    // The first call may have to connect; it is not timed.
+    call(path.clone()).bytes(Vec::new()).length().await.ok()?;
+    let began = std::time::Instant::now();
+    call(path.clone()).bytes(vec![0; TIMED_BYTES]).length().await.ok()?;
+    let up = mbit_per_s(TIMED_BYTES, began.elapsed());
+    let began = std::time::Instant::now();
+    let came = call(format!("{path}?download_bytes={TIMED_BYTES}")).bytes(Vec::new()).length().await.ok()?;
+    let down = mbit_per_s(came, began.elapsed());
+    let seen = format!("{up:.0} Mbit/s to the broker, {down:.0} from it");
+    Some(if up.min(down) < LEAST_MBIT_S {
+        let fix = format!("use a line of at least {LEAST_MBIT_S} Mbit/s each way, or fewer slots");
+        Check::bad("bandwidth", Outcome::Warning, seen, fix)
+    } else {
+        Check::ok("bandwidth", seen)
+    })
+}
+
+fn mbit_per_s(bytes: usize, took: Duration) -> f64 {
+    bytes as f64 * 8.0 / 1e6 / took.as_secs_f64().max(1e-6)
 }
 
 /// The broker's `date`, to the second, against this machine's clock.

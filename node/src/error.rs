@@ -47,6 +47,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The broker wants something signed that was not asked for.
+    #[error(
+        "nothing was signed, because the broker's challenge is not for this registration: {0}. Is this the broker's \
+         own address? Its operator sets it as server.public_url"
+    )]
+    Challenge(protocol::challenge::Mismatch),
+    /// The provider took this node out.
+    #[error(
+        "{0} was removed by its provider and stops. To bring it back, delete node.json in its state folder and start \
+         it again"
+    )]
+    Removed(protocol::NodeId),
     /// The engine can't be reached, started or understood.
     #[error("engine: {0}")]
     Engine(String),
@@ -68,6 +80,12 @@ impl Error {
         matches!(self, Self::Refused { status: got, .. } if *got == status)
     }
 
+    /// True when the broker refused with that stable code.
+    #[must_use]
+    pub fn is_code(&self, expected: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == expected)
+    }
+
     /// True when asking again later may help: everything but a refusal the caller must cure.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -77,7 +95,7 @@ impl Error {
                 status.is_server_error()
                     || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             }
-            Self::Config(_) | Self::File { .. } | Self::Key(_) => false,
+            Self::Config(_) | Self::File { .. } | Self::Key(_) | Self::Challenge(_) | Self::Removed(_) => false,
         }
     }
 }

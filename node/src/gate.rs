@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use protocol::load::Load;
 use protocol::{Env, OfferId};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::credit::{Credits, Outgoing, Refused, ReplicaName, Slot};
 use crate::engine::EngineLoad;
@@ -21,6 +22,8 @@ struct Shared {
     env: Env,
     state: Mutex<State>,
     draining: AtomicBool,
+    /// Cancelled, and replaced, when what is inside may stay no longer.
+    cut: Mutex<CancellationToken>,
     changed: Notify,
 }
 
@@ -44,6 +47,7 @@ pub struct Pass {
     gate: Gate,
     slot: Option<Slot>,
     offer: Option<OfferId>,
+    cut: CancellationToken,
 }
 
 /// One tunnel to a replica. The replica's credits are void when its last one is dropped.
@@ -62,8 +66,8 @@ impl Gate {
             offers: HashMap::new(),
             links: HashMap::new(),
         };
-        let changed = Notify::new();
-        Self(Arc::new(Shared { env, state: Mutex::new(state), draining: AtomicBool::new(false), changed }))
+        let (draining, cut, changed) = (AtomicBool::new(false), Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { env, state: Mutex::new(state), draining, cut, changed }))
     }
 
     /// Lets a request in, or refuses it at once. Nothing ever queues here.
@@ -90,7 +94,8 @@ impl Gate {
             }
         }
         state.wake();
-        Ok(Pass { gate: self.clone(), slot: Some(admitted?), offer })
+        let cut = self.0.cut.lock().clone();
+        Ok(Pass { gate: self.clone(), slot: Some(admitted?), offer, cut })
     }
 
     /// Requests inside.
@@ -132,6 +137,11 @@ impl Gate {
         state.wake();
         drop(state);
         self.0.changed.notify_waiters();
+    }
+
+    /// Ends what is inside. What enters later is not concerned.
+    pub fn cut(&self) {
+        std::mem::take(&mut *self.0.cut.lock()).cancel();
     }
 
     /// Returns once nothing is inside.
@@ -200,6 +210,13 @@ impl Gate {
 impl State {
     fn wake(&self) {
         self.links.values().filter_map(|link| link.control.as_ref()).for_each(|control| control.wake());
+    }
+}
+
+impl Pass {
+    /// Cancelled when the request may go on no longer.
+    pub(crate) fn cut_off(&self) -> &CancellationToken {
+        &self.cut
     }
 }
 

@@ -1,5 +1,6 @@
 //! What this machine is made of, as far as it can be told without asking anybody.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,10 +12,9 @@ use tokio::process::Command;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Cores, memory, disk and GPUs of this machine.
-#[must_use]
-pub fn hardware() -> Hardware {
+pub async fn hardware() -> Hardware {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
-    let (gpus, driver) = gpus(&query_now(&["--query-gpu=name,memory.total,driver_version"]).unwrap_or_default());
+    let (gpus, driver) = gpus(&query("--query-gpu=name,memory.total,driver_version").await.unwrap_or_default());
     Hardware {
         gpus,
         cpu_cores: cores,
@@ -39,12 +39,15 @@ fn ram_mib() -> u64 {
     kib.unwrap_or(0) >> 10
 }
 
-/// Whether NVIDIA's tool is here, and what it says; `None` without it.
-#[must_use]
-pub fn query_now(what: &[&str]) -> Option<String> {
-    let mut command = std::process::Command::new("nvidia-smi");
-    command.args(what).arg("--format=csv,noheader,nounits").stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().ok()?;
+/// What NVIDIA's tool says, one card a line; `None` where there is none, or where it hangs.
+pub async fn query(what: &str) -> Option<String> {
+    ask(Path::new("nvidia-smi"), what, QUERY_TIMEOUT).await
+}
+
+async fn ask(tool: &Path, what: &str, limit: Duration) -> Option<String> {
+    let mut command = Command::new(tool);
+    command.args([what, "--format=csv,noheader,nounits"]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(limit, command.output()).await.ok()?.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -77,16 +80,8 @@ pub(crate) async fn gpu_loads(look: bool) -> Vec<GpuLoad> {
     if !look {
         return Vec::new();
     }
-    let mut command = Command::new("nvidia-smi");
-    command
-        .args(["--query-gpu=memory.used,utilization.gpu,temperature.gpu", "--format=csv,noheader,nounits"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
-    match tokio::time::timeout(QUERY_TIMEOUT, command.output()).await {
-        Ok(Ok(output)) if output.status.success() => loads(&String::from_utf8_lossy(&output.stdout)),
-        _ => Vec::new(),
-    }
+    let told = query("--query-gpu=memory.used,utilization.gpu,temperature.gpu").await;
+    told.map_or_else(Vec::new, |text| loads(&text))
 }
 
 fn loads(text: &str) -> Vec<GpuLoad> {
@@ -99,6 +94,7 @@ fn loads(text: &str) -> Vec<GpuLoad> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -108,6 +104,19 @@ mod tests {
         let counted: Vec<_> = cards.iter().map(|gpu| (gpu.model.as_str(), gpu.count)).collect();
         assert_eq!(counted, [("NVIDIA H200", 2), ("Other", 1)]);
         assert_eq!(driver.as_deref(), Some("570.1"));
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_hangs_does_not_hang_the_node() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let tool = folder.path().join("nvidia-smi");
+        std::fs::write(&tool, "#!/bin/sh\n[ \"$1\" = hang ] && exec sleep 600\necho 'Card, 1024, 570.1'\n").unwrap();
+        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(ask(&tool, "hang", Duration::from_millis(100)).await, None);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert_eq!(ask(&tool, "answer", Duration::from_secs(10)).await.as_deref(), Some("Card, 1024, 570.1\n"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod session;
 pub mod spool;
 pub mod systemd;
 mod tunnel;
+mod websocket;
 mod work;
 
 pub use config::NodeConfig;

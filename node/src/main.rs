@@ -280,6 +280,9 @@ async fn status(config: &NodeConfig) -> Result<(), Error> {
         Some(at) => println!("seen     {} s ago", (Env::system().now().unix_seconds() - at).max(0)),
         None => println!("seen     never"),
     }
+    for check in &view.checks {
+        println!("FAIL     {}: {}\n         fix: {}", check.name, check.seen, check.fix);
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What an answer used, read off as it passes: digests of both bodies, the engine's own token counts,
 //! and one report at the end, however it ends.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use protocol::Units;
 use protocol::receipt::ReportStatus;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::body::{self, Body, BoxError};
 use crate::gate::Pass;
@@ -227,11 +229,12 @@ pub(crate) struct Metered {
     inner: Option<Body>,
     failed: bool,
     tally: Tally,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Metered {
-    pub(crate) fn new(inner: Body, failed: bool, tally: Tally) -> Self {
-        Self { inner: Some(inner), failed, tally }
+    pub(crate) fn new(inner: Body, failed: bool, tally: Tally, cut: CancellationToken) -> Self {
+        Self { inner: Some(inner), failed, tally, cut: Box::pin(cut.cancelled_owned()) }
     }
 
     fn end(&mut self, broken: bool) {
@@ -248,6 +251,11 @@ impl http_body::Body for Metered {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if this.cut.as_mut().poll(cx).is_ready() {
+            // Reported as what it is: let go of before its end.
+            this.inner = None;
+            return Poll::Ready(Some(Err("the node's drain deadline has passed".into())));
+        }
         match ready!(Pin::new(inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use http::Method;
+use protocol::challenge::{Challenge, Expected, Purpose};
 use protocol::session::{CreateProvider, CreatedProvider, VerifiedProvider, VerifyChallenge};
 use protocol::wallet::Wallet;
 use protocol::{Env, ProviderId};
@@ -62,7 +63,8 @@ pub fn wallet(path: &Path, generate: bool, env: &Env) -> Result<Wallet, Error> {
 /// Registers, proves the wallet, and keeps the provider key in `state_dir`.
 ///
 /// # Errors
-/// [`Error`]; a slug that is taken comes back in the broker's own words.
+/// [`Error`]; a slug that is taken comes back in the broker's own words. [`Error::Challenge`] when the broker
+/// wants another text signed than this registration at this very broker: nothing is signed then.
 pub async fn register(
     broker: &Url,
     applicant: Applicant,
@@ -85,13 +87,29 @@ pub async fn register(
     let call = client.call(Method::POST, "/v1/providers").json(&body)?;
     let (_, created) = call.send::<CreatedProvider>().await?;
     let provider = created.provider.id;
-    let proof =
-        VerifyChallenge { challenge_id: created.challenge.id, signature: wallet.sign(&created.challenge.message) };
+    let expected = Expected {
+        origin: &broker.origin().ascii_serialization(),
+        wallet: address,
+        purpose: Purpose::Register,
+        provider,
+        slug: &body.slug,
+        payout_account: &body.payout_account,
+        terms_version: &body.terms_version,
+    };
+    let signature = sign(wallet, &created.challenge.message, &expected)?;
+    let proof = VerifyChallenge { challenge_id: created.challenge.id, signature };
     let call = client.call(Method::POST, format!("/v1/providers/{provider}/verify")).json(&proof)?;
     let (_, verified) = call.send::<VerifiedProvider>().await?;
     let key_file = state_dir.join("provider.key");
     write_secret(&key_file, &verified.key)?;
     Ok(Registered { provider, key_file, config: template(broker, provider, state_dir) })
+}
+
+/// Signs a challenge, if it is what was asked for and nothing else. A broker that passed on another one's text
+/// would otherwise get a signature that counts there.
+fn sign(wallet: &Wallet, message: &str, expected: &Expected<'_>) -> Result<String, Error> {
+    Challenge::parse(message).and_then(|challenge| challenge.check(expected)).map_err(Error::Challenge)?;
+    Ok(wallet.sign(message))
 }
 
 /// A configuration that needs only its engine and its prices looked at.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use protocol::{Env, NodeId, OfferId};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A session that held this long did not fail for the reason the last one did.
 const STABLE: Duration = Duration::from_secs(30);
+/// The broker's word for a node its provider took out.
+const NODE_REMOVED: &str = "node_removed";
 /// Reports are kept anyway: delivering the last ones must not hold up a stop.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long answers that were cut off may take to let go.
+const CUTTING: Duration = Duration::from_millis(500);
 /// Longest wait for parts that were told to stop; an engine gets 7 s of it.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -197,6 +201,7 @@ async fn drive(
         told,
         offers: watch::Sender::new(Vec::new()),
         bell: Arc::default(),
+        deadline: Mutex::new(None),
     });
     let node = tokio::select! {
         node = identify(&session) => node?,
@@ -208,8 +213,8 @@ async fn drive(
     };
     status.send_modify(|status| status.node = Some(node));
     let reports_path = format!("/v1/providers/{}/nodes/{node}/reports", config.provider);
-    let lost = Arc::new(Notify::new());
-    spawn_parts(&mut endless, &session, node, writer, &store, &reports_path, &lost);
+    let (ends, mut ended) = mpsc::channel(1);
+    spawn_parts(&mut endless, &session, node, writer, &store, &reports_path, ends);
     if let (Some(listener), Some(direct)) = (listener, &config.direct) {
         let (site, key, stop) = (site.clone(), direct.upstream_key.clone(), stop.clone());
         tasks.spawn(async move {
@@ -222,7 +227,7 @@ async fn drive(
 
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = lost.notified() => Err(Error::Config("the broker gave this node another name; start it again".into())),
+        Some(error) = ended.recv() => Err(error),
         part = first_end(&mut tasks, &mut endless) => Err(Error::Config(format!("the node can't go on: {part} ended"))),
     };
     drain(&config, &gate, &session).await;
@@ -265,9 +270,14 @@ async fn learn(engine: &dyn Engine) -> Description {
 /// The node's id: remembered, else asked of the broker for as long as it takes.
 async fn identify(session: &Session) -> Result<NodeId, Error> {
     let config = &session.config;
+    let remembered = config
+        .state_dir
+        .as_deref()
+        .and_then(Identity::read)
+        .filter(|identity| identity.broker == config.broker.as_str() && identity.provider == config.provider);
     let mut backoff = Backoff::new(session.env.seed(), FIRST_WAIT, LONGEST_WAIT);
     loop {
-        match session.register().await {
+        match join(session, remembered.as_ref()).await {
             Ok(node) => {
                 if let Some(folder) = &config.state_dir {
                     let identity = Identity { broker: config.broker.to_string(), provider: config.provider, node };
@@ -276,10 +286,7 @@ async fn identify(session: &Session) -> Result<NodeId, Error> {
                 return Ok(node);
             }
             Err(error) if error.is_transient() => {
-                let remembered = config.state_dir.as_deref().and_then(Identity::read).filter(|identity| {
-                    identity.broker == config.broker.as_str() && identity.provider == config.provider
-                });
-                if let Some(identity) = remembered {
+                if let Some(identity) = &remembered {
                     tracing::warn!(%error, node.id = %identity.node, "the broker is away; going by what it said before");
                     return Ok(identity.node);
                 }
@@ -291,6 +298,19 @@ async fn identify(session: &Session) -> Result<NodeId, Error> {
     }
 }
 
+/// Registers, unless this node is known here and was removed: that it starts is no reason to bring it back.
+async fn join(session: &Session, remembered: Option<&Identity>) -> Result<NodeId, Error> {
+    if let Some(identity) = remembered {
+        match session.view(identity.node).await {
+            Ok(view) if view.state == "removed" => return Err(Error::Removed(identity.node)),
+            Err(error) if error.is_transient() => return Err(error),
+            // Whatever else is wrong, registering says it better; and a node nobody knows registers.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    session.register().await
+}
+
 fn spawn_parts(
     tasks: &mut JoinSet<&'static str>,
     session: &Arc<Session>,
@@ -298,7 +318,7 @@ fn spawn_parts(
     writer: reports::Writer,
     store: &Store,
     reports_path: &str,
-    lost: &Arc<Notify>,
+    ends: mpsc::Sender<Error>,
 ) {
     tasks.spawn(async move {
         writer.run(node).await;
@@ -310,19 +330,25 @@ fn spawn_parts(
         reports::deliver(store, client, path, token, env).await;
         "report delivery"
     });
-    tasks.spawn(keep_session(session.clone(), node, lost.clone()));
+    tasks.spawn(keep_session(session.clone(), node, ends));
 }
 
-/// In session for as long as the broker lets us, and again when it is back.
-async fn keep_session(session: Arc<Session>, node: NodeId, lost: Arc<Notify>) -> &'static str {
+/// In session for as long as the broker lets us, and again when it is back. What no waiting cures goes to `ends`.
+async fn keep_session(session: Arc<Session>, node: NodeId, ends: mpsc::Sender<Error>) -> &'static str {
     let mut backoff = Backoff::new(session.env.seed(), FIRST_WAIT, LONGEST_WAIT);
     loop {
         let started = Instant::now();
         let Err(error) = session.live(node).await else { continue };
-        if error.is_status(StatusCode::NOT_FOUND) {
+        if error.is_code(NODE_REMOVED) {
+            // Whoever waits for it ends the node; a second word would say nothing new.
+            let _ = ends.try_send(Error::Removed(node));
+        } else if error.is_status(StatusCode::NOT_FOUND) {
             // A broker that forgot us knows the key again once it is registered anew.
             match session.register().await {
-                Ok(again) if again != node => lost.notify_one(),
+                Ok(again) if again != node => {
+                    let text = "the broker gave this node another name; start it again";
+                    let _ = ends.try_send(Error::Config(text.into()));
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the broker does not know this node"),
             }
@@ -356,6 +382,7 @@ fn spawn_tunnels(
                 tls: session.client.tls().clone(),
                 site: site.clone(),
                 token: session.token.clone(),
+                carrier: config.carrier,
                 name: Arc::new(Mutex::new(url.as_str().into())),
                 open: open.clone(),
                 env: session.env.clone(),
@@ -403,6 +430,9 @@ async fn drain(config: &NodeConfig, gate: &Gate, session: &Session) {
     tracing::info!(running, deadline_s = config.drain_s, "draining");
     if tokio::time::timeout(Duration::from_secs(config.drain_s), gate.idle()).await.is_err() {
         tracing::warn!(running = gate.running(), "the deadline has passed; running answers are cut off");
+        gate.cut();
+        // So that what they used is reported with the rest.
+        let _ = tokio::time::timeout(CUTTING, gate.idle()).await;
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 /// A gateway that cancels many streams during a stall must not lose the connection over it.
 pub(crate) const MAX_PENDING_RESETS: usize = 100_000;
+/// What arrives for streams this side has ended already is a gateway's frames under way, not an attack.
+pub(crate) const LATE_FRAMES: usize = 100_000;
 /// A peer that is gone is noticed within the sum of the two.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
+use protocol::offer::OfferSpec;
 use protocol::session::{
     Command, CreateNode, Heartbeat, HeartbeatReply, NodeMode, NodeState, NodeView, OfferLoad, OffersView, PutOffers,
     SessionToken,
@@ -15,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::Client;
 use crate::config::NodeConfig;
@@ -104,12 +107,17 @@ pub(crate) struct Session {
     pub(crate) offers: watch::Sender<Vec<OfferId>>,
     /// Rings for a heartbeat out of turn.
     pub(crate) bell: Arc<Notify>,
+    /// Ends what still runs when a drain's time is over.
+    pub(crate) deadline: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 /// An open session.
 struct Open {
     renew_at: Instant,
     seq: u64,
+    /// Its own bearer. Waiting for the shared one would be waiting for itself: a tunnel may have had it refused,
+    /// and only this session's task opens the next.
+    bearer: Arc<str>,
 }
 
 impl Session {
@@ -121,12 +129,16 @@ impl Session {
     /// Makes the node known to the broker, or finds it again by its key.
     pub(crate) async fn register(&self) -> Result<NodeId, Error> {
         let direct = self.config.direct.as_ref();
+        let hardware = match &self.config.hardware {
+            Some(told) => told.clone(),
+            None => inventory::hardware().await,
+        };
         let node = CreateNode {
             public_key: self.key.public_hex(),
             mode: if direct.is_some() { NodeMode::Direct } else { NodeMode::Tunnel },
             base_url: direct.map(|direct| direct.base_url.to_string()),
             upstream_key: direct.map(|direct| direct.upstream_key.expose_secret().to_owned()),
-            hardware: self.config.hardware.clone().unwrap_or_else(inventory::hardware),
+            hardware,
             location: self.config.location.clone(),
             engine: self.told.info.clone(),
             privacy: self.config.privacy,
@@ -139,10 +151,17 @@ impl Session {
         Ok(view.id)
     }
 
+    /// This node as the broker has it.
+    pub(crate) async fn view(&self, node: NodeId) -> Result<NodeView, Error> {
+        let path = format!("/v1/providers/{}/nodes/{node}", self.config.provider);
+        let key = self.provider_key()?;
+        Ok(self.client.call(Method::GET, path).bearer(key.expose_secret()).send::<NodeView>().await?.1)
+    }
+
     /// Stays in session until a call fails; the caller waits a little and comes again.
     pub(crate) async fn live(&self, node: NodeId) -> Result<(), Error> {
         let mut open = self.open(node).await?;
-        self.put_offers(node).await?;
+        self.put_offers(node, &open).await?;
         let mut ready = self.engine.ready();
         let mut next = Instant::now();
         loop {
@@ -158,12 +177,12 @@ impl Session {
                 open = self.open(node).await?;
             }
             if std::mem::replace(&mut ready, self.engine.ready()) != ready {
-                self.put_offers(node).await?;
+                self.put_offers(node, &open).await?;
             }
             let reply = self.beat(node, &mut open).await?;
             next = Instant::now() + rhythm(reply.next_in_ms);
             for command in &reply.commands {
-                self.obey(node, command).await?;
+                self.obey(node, &open, command, reply.server_time_ms).await?;
             }
         }
     }
@@ -179,15 +198,16 @@ impl Session {
             tracing::warn!(skew_ms, "this machine's clock is off; sessions are refused beyond 30 s");
         }
         let life_ms = u64::try_from(session.expires_at_ms - session.server_time_ms).unwrap_or(0);
-        self.token.set(&session.token);
+        let bearer: Arc<str> = session.token.into();
+        self.token.set(&bearer);
         // At two thirds of its life: time enough to try again before it ends.
         let renew_at = Instant::now() + Duration::from_millis(life_ms * 2 / 3);
         tracing::debug!(node.id = %node, life_ms, "session opened");
-        Ok(Open { renew_at, seq: 0 })
+        Ok(Open { renew_at, seq: 0, bearer })
     }
 
     /// Puts the whole set, unless the broker has exactly it already.
-    async fn put_offers(&self, node: NodeId) -> Result<(), Error> {
+    async fn put_offers(&self, node: NodeId, open: &Open) -> Result<(), Error> {
         let specs = offers::resolve(
             &self.configured(),
             &self.told,
@@ -196,15 +216,16 @@ impl Session {
         )?;
         let path = format!("/v1/providers/{}/nodes/{node}/offers", self.config.provider);
         for _ in 0..PUT_ATTEMPTS {
-            let bearer = self.token.get().await;
-            let (headers, there) = self.client.call(Method::GET, &path).bearer(&bearer).send::<OffersView>().await?;
-            let unchanged = there.data.len() == specs.len()
-                && there.data.iter().zip(&specs).all(|(view, spec)| view.spec == *spec && view.state != "retired");
+            let (headers, there) =
+                self.client.call(Method::GET, &path).bearer(&open.bearer).send::<OffersView>().await?;
+            // In whatever order: models are unique on both sides.
+            let stands = |spec: &OfferSpec| there.data.iter().any(|view| view.spec == *spec && view.state != "retired");
+            let unchanged = there.data.len() == specs.len() && specs.iter().all(stands);
             if unchanged {
                 self.note(&there);
                 return Ok(());
             }
-            let call = self.client.call(Method::PUT, &path).bearer(&bearer);
+            let call = self.client.call(Method::PUT, &path).bearer(&open.bearer);
             let call = matching(call, &headers).json(&PutOffers { offers: specs.clone() })?;
             match call.send::<OffersView>().await {
                 Ok((_, view)) => {
@@ -258,17 +279,36 @@ impl Session {
             gpus: inventory::gpu_loads(self.config.hardware.is_none()).await,
         };
         let path = format!("/v1/providers/{}/nodes/{node}/heartbeat", self.config.provider);
-        let bearer = self.token.get().await;
-        let call = self.client.call(Method::POST, path).bearer(&bearer).json(&beat)?;
+        let call = self.client.call(Method::POST, path).bearer(&open.bearer).json(&beat)?;
         Ok(call.send::<HeartbeatReply>().await?.1)
     }
 
-    async fn obey(&self, node: NodeId, command: &Command) -> Result<(), Error> {
+    /// By the broker's clock, which also set the deadline; at once when it has passed.
+    fn cut_in(&self, left_ms: i64) -> AbortOnDropHandle<()> {
+        let (gate, left) = (self.gate.clone(), Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            let running = gate.running();
+            if running > 0 {
+                tracing::warn!(running, "the drain deadline has passed; running answers are cut off");
+            }
+            gate.cut();
+        }))
+    }
+
+    async fn obey(&self, node: NodeId, open: &Open, command: &Command, server_time_ms: i64) -> Result<(), Error> {
         tracing::info!(command.id = %command.id, command.kind = %command.kind, "the broker asks");
         match command.kind.as_str() {
-            "drain" => self.gate.set_draining(true),
-            "resume" => self.gate.set_draining(false),
-            "reload_offers" => self.put_offers(node).await?,
+            "drain" => {
+                self.gate.set_draining(true);
+                let deadline_ms = command.args["deadline_ms"].as_i64();
+                *self.deadline.lock() = deadline_ms.map(|at_ms| self.cut_in(at_ms.saturating_sub(server_time_ms)));
+            }
+            "resume" => {
+                *self.deadline.lock() = None;
+                self.gate.set_draining(false);
+            }
+            "reload_offers" => self.put_offers(node, open).await?,
             "update_required" => tracing::error!("the broker asks for a newer steelyard-node; please update"),
             kind => tracing::warn!(kind, "this build does not know that command"),
         }

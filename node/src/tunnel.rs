@@ -9,7 +9,6 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use protocol::{Env, NodeId, header, version};
@@ -20,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use crate::Error;
-use crate::connect;
+use crate::config::Carrier;
+use crate::connect::{self, Stream};
 use crate::credit::ReplicaName;
 use crate::serve::{self, Door, Site, TunnelDoor};
 use crate::session::{Backoff, Token};
+use crate::{Error, websocket};
 
 /// How long the broker may take to agree to a tunnel.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +48,7 @@ pub(crate) struct Link {
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) site: Arc<Site>,
     pub(crate) token: Token,
+    pub(crate) carrier: Carrier,
     pub(crate) name: Arc<Mutex<ReplicaName>>,
     /// Tunnels open now, over all addresses.
     pub(crate) open: watch::Sender<u32>,
@@ -70,6 +71,29 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// An agreed tunnel: its bytes, and what the replica at its other end is called.
+type Opened = (Box<dyn Stream>, Option<ReplicaName>);
+
+/// No tunnel this time.
+struct Missed {
+    error: Error,
+    /// Something between here and the broker may have been in the way: another carrier may pass it.
+    between: bool,
+}
+
+impl From<Error> for Missed {
+    fn from(error: Error) -> Self {
+        // The broker itself knows what it refuses; a 400 or 426 from it means that our upgrade got lost.
+        let between = match &error {
+            Error::Refused { status, code, .. } => {
+                code == "-" || matches!(*status, StatusCode::BAD_REQUEST | StatusCode::UPGRADE_REQUIRED)
+            }
+            _ => false,
+        };
+        Self { error, between }
+    }
+}
+
 /// The path of a node's tunnel.
 pub(crate) fn path(provider: protocol::ProviderId, node: NodeId) -> String {
     format!("/v1/providers/{provider}/nodes/{node}/tunnel")
@@ -78,22 +102,29 @@ pub(crate) fn path(provider: protocol::ProviderId, node: NodeId) -> String {
 /// Keeps one tunnel open until told to stop.
 pub(crate) async fn keep(link: Arc<Link>, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(link.env.seed(), FIRST_WAIT, LONGEST_WAIT);
+    let preferred = link.carrier == Carrier::Websocket;
+    let mut websocket = preferred;
     loop {
         let started = Instant::now();
         let result = tokio::select! {
             () = shutdown.cancelled() => return,
-            result = open(link.clone()) => result,
+            result = open(link.clone(), websocket) => result,
         };
         match result {
-            Ok((upgraded, replica)) => {
-                tracing::info!(broker.url = %link.url, replica = replica.as_deref(), "tunnel open");
-                serve(link.clone(), upgraded, replica, shutdown.clone()).await;
+            Ok((io, replica)) => {
+                tracing::info!(broker.url = %link.url, replica = replica.as_deref(), websocket, "tunnel open");
+                serve(link.clone(), io, replica, shutdown.clone()).await;
                 if shutdown.is_cancelled() {
                     return;
                 }
                 tracing::warn!(broker.url = %link.url, "tunnel lost");
+                // What was in the way then need not be now.
+                websocket = preferred;
             }
-            Err(error) => tracing::warn!(%error, broker.url = %link.url, "no tunnel"),
+            Err(Missed { error, between }) => {
+                tracing::warn!(%error, broker.url = %link.url, websocket, "no tunnel");
+                websocket ^= between && link.carrier == Carrier::Auto;
+            }
         }
         if started.elapsed() >= STABLE {
             backoff.reset();
@@ -106,25 +137,36 @@ pub(crate) async fn keep(link: Arc<Link>, shutdown: CancellationToken) {
 }
 
 /// Dials, asks for the upgrade, and takes the stream with every byte that came after the answer.
-async fn open(link: Arc<Link>) -> Result<(Upgraded, Option<ReplicaName>), Error> {
+async fn open(link: Arc<Link>, websocket: bool) -> Result<Opened, Missed> {
     let bearer = link.token.get().await;
-    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake(&link, &bearer)).await;
-    shaken.unwrap_or_else(|_| Err(unreachable(&link, "the tunnel was not agreed on within 10 s")))
+    let io = connect::dial(&link.url, &link.tls).await?;
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake(&link, io, &bearer, websocket)).await;
+    shaken.unwrap_or_else(|_| Err(in_between(&link, "the tunnel was not agreed on within 10 s")))
 }
 
-async fn shake(link: &Link, bearer: &str) -> Result<(Upgraded, Option<ReplicaName>), Error> {
-    let io = connect::dial(&link.url, &link.tls).await?;
-    let broken = |error: hyper::Error| unreachable(link, &crate::client::chain(&error));
+/// The connection stood, and then it broke or fell silent.
+fn in_between(link: &Link, reason: &str) -> Missed {
+    Missed { error: unreachable(link, reason), between: true }
+}
+
+async fn shake(link: &Link, io: Box<dyn Stream>, bearer: &str, websocket: bool) -> Result<Opened, Missed> {
+    let broken = |error: hyper::Error| in_between(link, &crate::client::chain(&error));
     let (mut sender, connection) = http1::handshake::<_, Empty<bytes::Bytes>>(io).await.map_err(broken)?;
     // Ends by itself once the stream is handed over, and with this function if it never is.
     let _driver = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
-    let response = sender.send_request(request(link, bearer)?).await.map_err(broken)?;
+    let mut request = request(link, bearer)?;
+    let accept = websocket.then(|| websocket::ask(request.headers_mut()));
+    let response = sender.send_request(request).await.map_err(broken)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(link, bearer, response).await);
     }
+    if accept.as_ref().is_some_and(|accept| !websocket::accepted(response.headers(), accept)) {
+        return Err(in_between(link, "the answer belongs to another WebSocket"));
+    }
     let replica = response.headers().get(header::REPLICA).and_then(|name| name.to_str().ok());
     let replica = replica.map(ReplicaName::from);
-    Ok((hyper::upgrade::on(response).await.map_err(broken)?, replica))
+    let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
+    Ok((if websocket { websocket::inside(upgraded).await } else { Box::new(upgraded) }, replica))
 }
 
 fn unreachable(link: &Link, reason: &str) -> Error {
@@ -151,18 +193,20 @@ fn request(link: &Link, bearer: &str) -> Result<Request<Empty<bytes::Bytes>>, Er
     Ok(request)
 }
 
-async fn refusal(link: &Link, bearer: &str, response: http::Response<hyper::body::Incoming>) -> Error {
+async fn refusal(link: &Link, bearer: &str, response: http::Response<hyper::body::Incoming>) -> Missed {
     let status = response.status();
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        link.token.refuse(bearer);
-    }
     let body = Limited::new(response.into_body(), MAX_REFUSAL_BYTES).collect().await;
     let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-    crate::client::refusal(status, &bytes)
+    let missed = Missed::from(crate::client::refusal(status, &bytes));
+    // What stands in between knows nothing of our token.
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && !missed.between {
+        link.token.refuse(bearer);
+    }
+    missed
 }
 
 /// Answers the broker's requests until the tunnel breaks or the node stops.
-async fn serve(link: Arc<Link>, io: Upgraded, replica: Option<ReplicaName>, shutdown: CancellationToken) {
+async fn serve(link: Arc<Link>, io: Box<dyn Stream>, replica: Option<ReplicaName>, shutdown: CancellationToken) {
     let _counted = Counted::new(&link.open);
     let door = Arc::new(Door::Tunnel(TunnelDoor::new(&link.site.gate, &link.name, replica)));
     let site = link.site.clone();
@@ -172,6 +216,7 @@ async fn serve(link: Arc<Link>, io: Upgraded, replica: Option<ReplicaName>, shut
         .timer(TokioTimer::new())
         .max_concurrent_streams(serve::MAX_STREAMS)
         .max_pending_accept_reset_streams(serve::MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(serve::LATE_FRAMES)
         .initial_stream_window_size(serve::STREAM_WINDOW)
         .initial_connection_window_size(serve::CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

@@ -29,19 +29,24 @@ pub(crate) async fn answer(site: &Site, replica: Option<&ReplicaName>, request: 
     let Ok(pass) = site.gate.enter(replica, dispatch, weight, offer) else {
         return refused();
     };
+    let cut = pass.cut_off().clone();
     let mut tally = Tally::new(draft, site.reporter.clone(), pass);
     let mut inner = Request::new(tally.request(payload));
     *inner.method_mut() = head.method;
     *inner.uri_mut() = head.uri.path_and_query().map_or_else(Default::default, |path| path.clone().into());
     copy(&head.headers, inner.headers_mut(), &TO_ENGINE);
-    match site.engine.call(inner).await {
+    let called = tokio::select! {
+        called = site.engine.call(inner) => called,
+        () = cut.cancelled() => return cut_off(),
+    };
+    match called {
         Ok(response) => {
             let (engine, answer) = response.into_parts();
             let failed = !engine.status.is_success();
             let event_stream = engine.headers.get(CONTENT_TYPE);
             let sse = event_stream.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
             tally.scanner = Scanner::new(sse);
-            let mut response = Response::new(Metered::new(answer, failed, tally).boxed_unsync());
+            let mut response = Response::new(Metered::new(answer, failed, tally, cut).boxed_unsync());
             *response.status_mut() = engine.status;
             copy(&engine.headers, response.headers_mut(), &TO_BROKER);
             response
@@ -61,6 +66,12 @@ fn refused() -> Response<Body> {
         body::error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("capacity_exhausted"), message);
     response.headers_mut().insert(HeaderName::from_static(header::REFUSED), HeaderValue::from_static("credit"));
     response
+}
+
+/// The node drains, and the time it was given for that is over.
+fn cut_off() -> Response<Body> {
+    let message = "this node drains and its deadline has passed";
+    body::error(StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("provider_error"), message)
 }
 
 /// The report to be, when the request names an attempt. Without one nobody asks for a report.

@@ -183,14 +183,15 @@ async fn list_between(conn: &mut PgConnection, after: i64, up_to: i64) -> Result
 
 /// Deletes events that every known consumer has passed and that are older than `keep`.
 ///
-/// A consumer without a cursor yet does not hold them back: it starts with what is left.
+/// A consumer without a cursor yet does not hold them back: it starts with what is left. So where nobody reads,
+/// age alone decides.
 ///
 /// # Errors
 /// What the database says.
 pub async fn prune(conn: &mut PgConnection, now: Timestamp, keep: Duration) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "delete from outbox_events
-          where recorded_at < $1 and seq <= (select coalesce(min(seq), 0) from outbox_cursors)",
+          where recorded_at < $1 and seq <= all (select seq from outbox_cursors)",
         now.minus(keep) as Timestamp,
     )
     .execute(conn)

@@ -102,6 +102,8 @@ ids! {
     OrganizationId = "org-";
     /// What the money is spent for.
     ProjectId = "proj_";
+    /// A program that holds keys of its own within a project.
+    ServiceAccountId = "svcacct_";
     /// One API key, of any kind. The secret itself is never stored.
     KeyId = "key_";
     /// One call by a user; every other id of that call shares its UUID.
@@ -126,6 +128,8 @@ ids! {
     ReceiptId = "rcpt_";
     /// A single-use text to be signed by a wallet.
     ChallengeId = "chal_";
+    /// A URL that is told of facts.
+    WebhookId = "whk_";
     /// A fact sent through the outbox.
     EventId = "evt_";
     /// One batch of settlements, written in one transaction.

@@ -3,6 +3,7 @@
 //! Pure values: no network, no disk, no async. A value that exists is valid, because constructors
 //! parse. Everything here is cheap to build on a provider's machine.
 
+pub mod challenge;
 pub mod env;
 pub mod event;
 pub mod header;
@@ -16,16 +17,14 @@ pub mod session;
 #[cfg(feature = "sqlx")]
 mod sql;
 pub mod time;
-pub mod unit;
 pub mod version;
 pub mod wallet;
 
 pub use env::Env;
 pub use id::{
     AttemptId, BootId, ChallengeId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
-    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, TransferId,
+    OrganizationId, ProjectId, ProviderId, ReceiptId, RequestId, ServiceAccountId, TransferId, WebhookId,
 };
 pub use money::{NanoUsd, SignedNanoUsd};
 pub use price::{Price, Prices, Units};
 pub use time::Timestamp;
-pub use unit::TokenCount;

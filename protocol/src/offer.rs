@@ -329,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_an_offer_never_change() {
+        let golden = include_str!("../tests/golden/offer.json").trim();
+        let full = OfferSpec {
+            quantization: Some(Quantization::Fp8),
+            max_output_tokens: Some(1_024),
+            supported_parameters: vec!["temperature".into(), "tools".into()],
+            kinds: vec![OfferKind::Inference, OfferKind::FineTune],
+            deprecation_date: Some("2027-01-01".into()),
+            ..offer()
+        };
+        assert_eq!(serde_json::to_string(&full).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<OfferSpec>(golden).unwrap(), full);
+    }
+
+    #[test]
     fn a_bad_offer_names_the_field() {
         let field = |change: fn(&mut OfferSpec)| {
             let mut offer = offer();

@@ -137,7 +137,7 @@ pub struct NodeView {
     pub object: String,
     /// Whose it is.
     pub provider_id: ProviderId,
-    /// `pending`, `verifying`, `ready`, `degraded`, `draining`, `offline` or `quarantined`.
+    /// `pending`, `verifying`, `ready`, `degraded`, `draining`, `offline`, `quarantined` or `removed`.
     pub state: String,
     /// How far its claims were checked.
     pub trust: TrustLevel,
@@ -151,6 +151,23 @@ pub struct NodeView {
     /// Tunnels open to the replica that answers.
     #[serde(default)]
     pub tunnels: u32,
+    /// What keeps it from work, each with its fix. Only where one node is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<NodeCheck>,
+}
+
+/// Something that keeps a node from work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCheck {
+    /// What was looked at.
+    pub name: String,
+    /// What was seen.
+    pub seen: String,
+    /// What to do about it.
+    pub fix: String,
+    /// Unix seconds: when it is looked at again, where it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<i64>,
 }
 
 /// `POST …/nodes/{n}/sessions`: proof of the node's key.
@@ -310,6 +327,9 @@ pub struct PutReports {
     pub reports: Vec<SignedReport>,
 }
 
+/// Most bytes either way in one `POST …/bandwidth`: enough to time, too few to be a load.
+pub const MAX_BANDWIDTH_BYTES: usize = 2 << 20;
+
 /// Most reports in one call.
 pub const MAX_REPORTS: usize = 500;
 
@@ -330,4 +350,43 @@ pub struct RefusedReport {
     pub attempt: crate::AttemptId,
     /// Why.
     pub reason: String,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::Id as _;
+
+    #[test]
+    fn the_bytes_of_a_heartbeat_never_change() {
+        let load = OfferLoad {
+            offer_id: OfferId::from_uuid(Uuid::from_u128(4)),
+            in_flight: 3,
+            queued: 2,
+            kv_cache_free: Some(0.5),
+        };
+        let heartbeat = Heartbeat {
+            seq: 7,
+            sent_at_ms: 1_767_225_600_000,
+            state: NodeState::Busy,
+            offers: vec![load, OfferLoad { kv_cache_free: None, ..load }],
+            gpus: vec![GpuLoad { used_mib: 20_480, util: 0.25, temp_c: Some(61.5) }],
+        };
+        let golden = include_str!("../tests/golden/heartbeat.json").trim();
+        assert_eq!(serde_json::to_string(&heartbeat).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<Heartbeat>(golden).unwrap(), heartbeat);
+        // What may be left out, may be.
+        let bare: Heartbeat = serde_json::from_str(r#"{"seq":1,"sent_at_ms":2,"state":"ready"}"#).unwrap();
+        assert!(bare.offers.is_empty() && bare.gpus.is_empty());
+    }
+
+    #[test]
+    fn the_bytes_of_a_session_challenge_never_change() {
+        let bytes =
+            session_challenge_bytes(NodeId::from_uuid(Uuid::from_u128(3)), "0123456789abcdef", 1_767_225_600_000);
+        assert_eq!(hex::encode(bytes), include_str!("../tests/golden/session_challenge.hex").trim());
+    }
 }

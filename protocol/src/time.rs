@@ -83,6 +83,52 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+
+    /// As `2026-01-01T00:00:00Z`, cut to the second.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        let seconds = self.unix_seconds();
+        let (year, month, day) = date(seconds.div_euclid(86_400));
+        let of_day = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
+    /// Reads back what [`Timestamp::rfc3339`] wrote, and no other spelling of it.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let (date, of_day) = text.strip_suffix('Z')?.split_once('T')?;
+        let numbers = |text: &str, by: char| -> Option<[i64; 3]> {
+            let parsed: Option<Vec<i64>> = text.split(by).map(|part| part.parse().ok()).collect();
+            parsed?.try_into().ok()
+        };
+        let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(of_day, ':')?);
+        if !(1970..=9999).contains(&year) {
+            return None;
+        }
+        let seconds = ((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+        // A day or minute out of range would be written otherwise.
+        let read = Self::from_unix_seconds(seconds);
+        (read.rfc3339() == text).then_some(read)
+    }
+}
+
+/// Days since 1970 of a date in the Gregorian calendar, counted in years that begin in March.
+const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 1 - 719_468
+}
+
+/// The date so many days after 1970 began.
+const fn date(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let of_era = z.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let m = (5 * of_year + 2) / 153;
+    let (day, month) = (of_year - (153 * m + 2) / 5 + 1, if m < 10 { m + 3 } else { m - 9 });
+    (year_of_era + era * 400 + if month <= 2 { 1 } else { 0 }, month, day)
 }
 
 impl fmt::Debug for Timestamp {
@@ -173,6 +219,23 @@ mod columns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_are_written_and_read_by_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            let at = Timestamp::from_unix_seconds(seconds);
+            assert_eq!(at.rfc3339(), text);
+            assert_eq!(Timestamp::parse_rfc3339(text), Some(at));
+        }
+        for wrong in ["2023-02-29T00:00:00Z", "2024-02-29T24:00:00Z", "2024-2-29T00:00:00Z", "2024-02-29", ""] {
+            assert_eq!(Timestamp::parse_rfc3339(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_manual_clock_moves_only_when_told() {

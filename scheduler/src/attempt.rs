@@ -51,6 +51,10 @@ pub enum Event {
         /// It carried `x-steelyard-refused: credit`.
         credit: bool,
     },
+    /// Every tunnel of the node carries as many streams as we open: nothing was sent, and nobody is to blame.
+    Full,
+    /// The answer comes whole rather than as a stream: its first content will be its last.
+    Plain,
     /// Text, reasoning or a fragment of a tool call. A role or an empty delta is not content.
     Content {
         /// Tokens in it.
@@ -129,6 +133,7 @@ struct Running {
     last_content: Timestamp,
     longest_gap: Duration,
     tokens: u32,
+    plain: bool,
 }
 
 #[derive(Debug)]
@@ -244,6 +249,16 @@ impl Machine {
                 Event::NotAdmitted => self.skip(now),
                 Event::Connected => {
                     run.connected = true;
+                    self.step(Action::Wait)
+                }
+                // Means nothing once content came: then there was a stream.
+                Event::Full if run.first_content.is_some() => self.step(Action::Wait),
+                Event::Full => {
+                    let ended = self.close(Outcome::Busy { retry_after: None, credit: true }, now);
+                    self.another(ended, now)
+                }
+                Event::Plain => {
+                    run.plain = true;
                     self.step(Action::Wait)
                 }
                 // A second head is no answer; released content can't be taken back for its sake.
@@ -390,6 +405,7 @@ impl Machine {
             last_content: now,
             longest_gap: Duration::ZERO,
             tokens: 0,
+            plain: false,
         });
         Action::Dispatch { index, attempt, limits }
     }
@@ -408,6 +424,7 @@ impl Machine {
             generating: run.first_content.map_or(Duration::ZERO, |first| run.last_content.since(first)),
             longest_gap: run.longest_gap,
             output_tokens: run.tokens,
+            plain: run.plain,
         })
     }
 

@@ -12,6 +12,9 @@ pub struct Config {
     pub reload_ms: u64,
     /// Concurrent requests a direct node starts with, before anything was learned.
     pub direct_start: u32,
+    /// Concurrent requests a node behind a tunnel starts with: its credits bound it as well, so with more, but a
+    /// credit is only its word.
+    pub tunnel_start: u32,
     /// Concurrent requests allowed where a provider declares no limit.
     pub undeclared_concurrency: u32,
     /// Gateway replicas that share what direct nodes can take.
@@ -77,6 +80,7 @@ impl Default for Config {
             rebuild_ms: 100,
             reload_ms: 30_000,
             direct_start: 4,
+            tunnel_start: 16,
             undeclared_concurrency: 32,
             replicas: 1,
             wait_ms: 2_000,

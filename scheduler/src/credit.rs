@@ -17,6 +17,12 @@ pub use cap::Cap;
 /// Credits beyond one that lay unused this long are given back.
 pub const IDLE_BEFORE_YIELD: Duration = Duration::from_secs(10);
 
+/// Nothing runs, and for this long the node has not seen what was sent, or has granted nothing of what is wanted:
+/// longer than any dispatch, report or grant is on its way.
+pub const ADRIFT_AFTER: Duration = Duration::from_secs(2);
+/// Least time between two restatements: a node whose slots are all elsewhere has nothing to restate.
+const RESTATE_EVERY: Duration = Duration::from_secs(10);
+
 /// Slots a request takes: long ones weigh several.
 ///
 /// `tokens_per_slot` is the KV memory behind one slot; a request that fits takes one.
@@ -53,7 +59,11 @@ pub struct Account {
     session: u64,
     limit: u64,
     sent: u64,
+    /// `sent` as the session began: the node never sees those numbers.
+    base: u64,
     seen: u64,
+    /// Dispatches that never left though newer ones may have: number and weight of each.
+    unsent: Vec<(u64, u32)>,
     tickets: u64,
     in_flight: u32,
     in_flight_weight: u64,
@@ -64,6 +74,8 @@ pub struct Account {
     idle_least: u64,
     idle_since: Timestamp,
     wanted: u64,
+    adrift_since: Option<Timestamp>,
+    restated_at: Option<Timestamp>,
 }
 
 impl Account {
@@ -75,7 +87,9 @@ impl Account {
             session: 0,
             limit: 0,
             sent: 0,
+            base: 0,
             seen: 0,
+            unsent: Vec::new(),
             tickets: 0,
             in_flight: 0,
             in_flight_weight: 0,
@@ -85,7 +99,15 @@ impl Account {
             idle_least: 0,
             idle_since: now,
             wanted: 0,
+            adrift_since: None,
+            restated_at: None,
         }
+    }
+
+    /// The control stream whose frames count now.
+    #[must_use]
+    pub const fn session(&self) -> u64 {
+        self.session
     }
 
     /// Weight that may still be dispatched by credit alone.
@@ -126,6 +148,7 @@ impl Account {
         self.tickets += 1;
         self.in_flight += 1;
         self.in_flight_weight += u64::from(weight);
+        self.adrift_since = None;
         self.cap.used(self.in_flight, now);
         self.note_idle();
         self.own.push(Own { ticket: self.tickets, number: self.sent, tokens });
@@ -133,11 +156,12 @@ impl Account {
         Some(Dispatch { ticket: self.tickets, number: self.sent, weight, session: self.session })
     }
 
-    /// The node has read the prompt: its tokens no longer queue.
-    pub fn prefilled(&mut self, dispatch: Dispatch) {
+    /// The node has read the prompt and answers: its tokens no longer queue. True when the cap rose for it.
+    pub fn began(&mut self, dispatch: Dispatch) -> bool {
         if let Some(own) = self.own.iter_mut().find(|own| own.ticket == dispatch.ticket) {
             self.own_tokens -= u64::from(std::mem::take(&mut own.tokens));
         }
+        self.cap.proved()
     }
 
     /// The dispatch is over. `reached` is false when the node cannot have seen it: then its credit
@@ -149,8 +173,17 @@ impl Account {
             let own = self.own.swap_remove(at);
             self.own_tokens -= u64::from(own.tokens);
         }
-        if !reached && dispatch.session == self.session {
-            self.sent = self.sent.saturating_sub(u64::from(dispatch.weight));
+        if !reached && self.metered && dispatch.session == self.session {
+            self.take_back(dispatch);
+        }
+    }
+
+    /// Numbers are cumulative, so only the newest can be taken back at once. An older one waits for those
+    /// after it: should any of them arrive, its number shows the node the gap, and the node gives it back.
+    fn take_back(&mut self, dispatch: Dispatch) {
+        self.unsent.push((dispatch.number, dispatch.weight));
+        while let Some(at) = self.unsent.iter().position(|(number, _)| *number == self.sent) {
+            self.sent -= u64::from(self.unsent.swap_remove(at).1);
         }
     }
 
@@ -164,7 +197,12 @@ impl Account {
         self.session += 1;
         self.sent = self.in_flight_weight;
         self.limit = self.sent;
+        self.base = self.sent;
         self.seen = 0;
+        self.unsent.clear();
+        self.adrift_since = None;
+        // The node forgets what was wanted, too.
+        self.wanted = 0;
         self.idle_least = 0;
         self.idle_since = now;
         // Still running, and part of whatever the node reports next.
@@ -216,6 +254,27 @@ impl Account {
         (self.metered && std::mem::replace(&mut self.wanted, weight) != weight).then_some(ReplicaFrame::Want { weight })
     }
 
+    /// Whether both sides' counters have come apart, so that they must be restated on a new stream. Called
+    /// every second or so.
+    ///
+    /// A dispatch that was lost after it had counted as sent shows at the next arrival. Where no other can
+    /// come, because it took the last credit or nobody asks, nothing else would ever give it back.
+    pub fn is_adrift(&mut self, now: Timestamp) -> bool {
+        let lost = self.sent > self.seen.max(self.base);
+        let starved = self.wanted > 0 && self.free_credit() == 0;
+        if !self.metered || self.in_flight > 0 || !(lost || starved) {
+            self.adrift_since = None;
+            return false;
+        }
+        let since = *self.adrift_since.get_or_insert(now);
+        let rested = self.restated_at.is_none_or(|at| now.since(at) >= RESTATE_EVERY);
+        let adrift = rested && now.since(since) >= ADRIFT_AFTER;
+        if adrift {
+            self.restated_at = Some(now);
+        }
+        adrift
+    }
+
     fn give_back(&mut self, count: u64) -> Option<ReplicaFrame> {
         let unused = if self.metered { self.free_credit() } else { 0 };
         let count = count.min(unused);
@@ -241,6 +300,7 @@ impl Account {
             keep
         });
         self.own_tokens -= covered;
+        self.unsent.retain(|(number, _)| *number > load.seen);
     }
 
     fn note_idle(&mut self) {
@@ -304,7 +364,7 @@ mod tests {
         assert_eq!(account.own(), (1, 50));
         account.on_frame(session, load(0));
         assert_eq!(account.own(), (1, 50), "an older report");
-        account.prefilled(second);
+        account.began(second);
         assert_eq!(account.own(), (1, 0));
         account.end(first, true);
         account.end(second, true);
@@ -322,6 +382,47 @@ mod tests {
         account.open(T0);
         account.end(old, false);
         assert_eq!(account.free_credit(), 0, "an old session's credit is not this one's");
+    }
+
+    #[test]
+    fn an_older_dispatch_that_never_left_waits_for_the_newer_ones() {
+        let (mut account, session) = account();
+        account.on_frame(session, NodeFrame::Limit { limit: 3 });
+        let [first, second, third] = [1, 1, 1].map(|weight| account.take(weight, 1, T0).unwrap());
+        account.end(first, false);
+        assert_eq!(account.free_credit(), 0, "the node will see the gap when a newer one arrives");
+        account.end(third, false);
+        assert_eq!(account.free_credit(), 1);
+        account.end(second, false);
+        assert_eq!(account.free_credit(), 3, "none of them left");
+        assert_eq!(account.take(1, 1, T0).unwrap().number, 1);
+    }
+
+    #[test]
+    fn a_dispatch_lost_with_the_last_credit_is_noticed() {
+        let (mut account, session) = account();
+        account.on_frame(session, NodeFrame::Limit { limit: 1 });
+        let lost = account.take(1, 1, T0).unwrap();
+        assert!(!account.is_adrift(at(5)), "it may still arrive");
+        account.end(lost, true);
+        assert!(!account.is_adrift(at(6)) && !account.is_adrift(at(7)));
+        assert!(account.is_adrift(at(8)));
+        let (_, hello) = account.open(at(8));
+        assert_eq!(hello, ReplicaFrame::Hello { running: 0 });
+        assert!(!account.is_adrift(at(20)), "all is told");
+    }
+
+    #[test]
+    fn a_node_that_has_seen_everything_is_not_adrift() {
+        let (mut account, session) = account();
+        account.on_frame(session, NodeFrame::Limit { limit: 1 });
+        let dispatch = account.take(1, 1, T0).unwrap();
+        account.end(dispatch, true);
+        account.on_frame(session, NodeFrame::Load(Load { seen: 1, ..Load::default() }));
+        (0..30).for_each(|second| assert!(!account.is_adrift(at(second))));
+        account.want(1);
+        let asked: Vec<u64> = (30..60).filter(|second| account.is_adrift(at(*second))).collect();
+        assert_eq!(asked, [32, 42, 52], "who wants and gets nothing asks anew, but not all the time");
     }
 
     #[test]

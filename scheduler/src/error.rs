@@ -14,6 +14,12 @@ pub enum Error {
     /// No such node, or not this provider's.
     #[error("no node {0}")]
     NodeNotFound(NodeId),
+    /// Its provider took it out.
+    #[error(
+        "{0} was removed by its provider; registering its key again brings it back (with steelyard-node: delete \
+         node.json in its state folder and start it again)"
+    )]
+    NodeRemoved(NodeId),
     /// No such offer.
     #[error("no offer {0}")]
     OfferNotFound(OfferId),

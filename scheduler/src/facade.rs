@@ -1,7 +1,7 @@
 //! The scheduler as the gateway sees it: one cheap handle to the snapshot, the counters, the rooms.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::ask::Ask;
 use crate::attempt::Record;
 use crate::config::Config;
+use crate::credit;
 use crate::error::Error;
 use crate::explain::Explanation;
 use crate::liveness::{Heard, Heartbeats, START_GRACE, Standing, standing};
@@ -26,7 +27,9 @@ use crate::pool::live::{Admission, Presence};
 use crate::pool::node_live::NodeLive;
 use crate::pool::snapshot::Snapshot;
 use crate::provider::Listing;
+use crate::replay::{Placement, Replay};
 use crate::store;
+use crate::telemetry::{TIMED_ONE_IN, telemetry};
 
 /// Placement and everything it needs to know. Clones share all of it.
 #[derive(Debug, Clone)]
@@ -42,7 +45,10 @@ struct Inner {
     registry: Mutex<Registry>,
     heartbeats: Mutex<Heartbeats>,
     rooms: Arc<Rooms>,
+    replay: Replay,
     changed: Changed,
+    /// Counts decisions, to time a share of them.
+    decisions: AtomicU32,
     grace_until: Timestamp,
 }
 
@@ -82,7 +88,9 @@ impl Scheduler {
             registry: Mutex::new(Registry::new(now)),
             heartbeats: Mutex::default(),
             rooms: Arc::default(),
+            replay: Replay::new(now),
             changed: Changed::default(),
+            decisions: AtomicU32::new(0),
             grace_until,
             config,
             env,
@@ -116,6 +124,11 @@ impl Scheduler {
     pub fn load(&self, listings: Vec<Arc<Listing>>, now: Timestamp) {
         let mut registry = self.inner.registry.lock();
         registry.load(listings, &self.inner.config, now);
+        for listing in registry.listings() {
+            if let (Some(at), Some(live)) = (listing.node.last_seen_at, registry.known_node(listing.node.id)) {
+                live.beat_elsewhere(at);
+            }
+        }
         self.rebuild_from(&mut registry, now);
     }
 
@@ -147,13 +160,15 @@ impl Scheduler {
 
     /// Decides where an ask is served. Takes nothing yet: [`Scheduler::admit`] does.
     pub fn place(&self, ask: &Ask, now: Timestamp, rng: &mut impl Rng) -> Decision {
-        let decision = place(&self.inner.snapshot.load(), ask, now, rng);
-        let outcome = match &decision {
-            Decision::Place { .. } => "place",
-            Decision::Wait { .. } => "wait",
-            Decision::Refuse { .. } => "refuse",
-        };
-        metrics::counter!("steelyard_scheduler_decisions_total", "outcome" => outcome).increment(1);
+        let timed = self.inner.decisions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_ONE_IN);
+        let begun = timed.then(std::time::Instant::now);
+        let snapshot = self.inner.snapshot.load();
+        let decision = place(&snapshot, ask, now, rng);
+        if let Some(begun) = begun {
+            telemetry().decision.record(begun.elapsed());
+        }
+        telemetry().decided(&decision);
+        self.inner.replay.note(&snapshot, ask, &decision);
         decision
     }
 
@@ -161,18 +176,17 @@ impl Scheduler {
     ///
     /// The result is [`Decision::Place`] or [`Decision::Refuse`]: a wait that ends in vain is refused.
     pub async fn acquire(&self, ask: &Ask, rng: &mut (impl Rng + Send)) -> Decision {
-        let mut deadline: Option<tokio::time::Instant> = None;
-        let mut again = false;
-        loop {
+        let mut waiting: Option<(tokio::time::Instant, tokio::time::Instant)> = None;
+        let decided = loop {
             let now = self.inner.env.now();
             let (until, availability, why) = match self.place(ask, now, rng) {
                 Decision::Wait { until, availability, why } => (until, availability, why),
                 decided => {
-                    if again {
+                    if waiting.is_some() {
                         // There may be more where this came from: the next in line looks too.
                         self.inner.rooms.room_freed();
                     }
-                    return decided;
+                    break decided;
                 }
             };
             let most = Duration::from_millis(match ask.tier {
@@ -180,17 +194,31 @@ impl Scheduler {
                 _ => self.inner.config.wait_ms,
             });
             let wait = until.since(now).min(most);
-            let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + wait);
+            let again = waiting.is_some();
+            let (_, deadline) = *waiting.get_or_insert_with(|| {
+                let since = tokio::time::Instant::now();
+                (since, since + wait)
+            });
             let work = f64::from(ask.prompt_tokens) + f64::from(ask.output());
-            let weight = 1;
+            let weight = self.least_weight(ask);
             let entered = self.inner.rooms.enter(&ask.model, ask.organization, ask.tier, work, weight, again);
-            let Some(mut ticket) = entered else { return Decision::Refuse { availability, why } };
+            let Some(mut ticket) = entered else { break Decision::Refuse { availability, why } };
             self.inner.changed.notify.notify_one();
             if tokio::time::timeout_at(deadline, ticket.woken()).await.is_err() {
-                return Decision::Refuse { availability, why };
+                break Decision::Refuse { availability, why };
             }
-            again = true;
+        };
+        if let Some((since, _)) = waiting {
+            telemetry().waited(ask.tier, since.elapsed());
         }
+        decided
+    }
+
+    /// Slots the ask takes where they are largest: what it waits for at least.
+    fn least_weight(&self, ask: &Ask) -> u32 {
+        let snapshot = self.inner.snapshot.load();
+        let largest = snapshot.model(&ask.model).and_then(|pool| pool.offers.iter().map(|o| o.tokens_per_slot).max());
+        largest.map_or(1, |tokens_per_slot| credit::weight(ask.prompt_tokens, ask.output(), tokens_per_slot))
     }
 
     /// Takes room on an offer right before dispatch; `None` when others were quicker.
@@ -259,7 +287,8 @@ impl Scheduler {
         self.inner.heartbeats.lock().session(node);
     }
 
-    /// Takes a heartbeat.
+    /// Takes a heartbeat. A busy node gets no new work until it says otherwise or falls silent, like one that
+    /// drains; but that is a matter of moments, so no row says so.
     ///
     /// # Errors
     /// [`Error::StaleHeartbeat`] when its number does not rise, [`Error::ClockSkew`] when the node's
@@ -274,10 +303,12 @@ impl Scheduler {
         };
         drop(registry);
         let returned = standing(&live, now, self.inner.grace_until) != Standing::Fresh;
-        live.heard(now);
+        live.beat(now);
         live.confirm_load(now);
-        live.set_draining(draining);
-        if returned || heard.store {
+        let takes_none = draining || beat.state == NodeState::Busy;
+        let changed = live.is_draining() != takes_none;
+        live.set_draining(takes_none);
+        if returned || changed || heard.store {
             self.mark_changed();
         }
         Ok(heard)
@@ -308,7 +339,8 @@ impl Scheduler {
         nodes
     }
 
-    /// Gives idle credits back and states what is wanted. Called about every second.
+    /// Gives idle credits back, states what is wanted, and restates counters that have come apart. Called about
+    /// every second.
     pub fn tend(&self, now: Timestamp) {
         let wanted = self.inner.rooms.wanted();
         let snapshot = self.inner.snapshot.load();
@@ -316,8 +348,28 @@ impl Scheduler {
             let weight = wanted.iter().find(|(model, _)| **model == *pool.id).map_or(0, |(_, weight)| *weight);
             pool.offers.iter().filter(|offer| offer.node.is_tunnel()).for_each(|offer| offer.node.want(weight));
         }
+        telemetry().waiting.set(f64::from(self.inner.rooms.waiting()));
+        telemetry().breakers_out.set(snapshot.models().map(|pool| f64::from(pool.live.out())).sum::<f64>());
         let nodes: Vec<Arc<NodeLive>> = self.inner.registry.lock().nodes().cloned().collect();
-        nodes.iter().for_each(|node| node.idle(now));
+        let restated = nodes.iter().filter(|node| node.tend(now)).count();
+        if restated > 0 {
+            telemetry().credits_restated.increment(restated as u64);
+        }
+    }
+
+    /// Looks again at the asks kept for that, all offers of their models one by one. Not for the path of a request.
+    pub fn replay(&self, now: Timestamp) {
+        self.inner.replay.work(&self.inner.snapshot.load(), now);
+    }
+
+    /// How a node fared among others, by the asks this replica looked at again; `None` before the first.
+    #[must_use]
+    pub fn placement(&self, node: NodeId, now: Timestamp) -> Option<Placement> {
+        let snapshot = self.inner.snapshot.load();
+        let mut models: Vec<Arc<str>> =
+            snapshot.offers().filter(|offer| offer.node_id() == node).map(|o| Arc::clone(&o.listing.model)).collect();
+        models.sort_unstable();
+        self.inner.replay.placement(node, &models, now)
     }
 
     /// Why an ask was placed as it was, and what came of it.
@@ -348,15 +400,19 @@ impl Control {
         }
     }
 
-    /// Frames to send to the node: waits until there is at least one. The first is the greeting.
-    pub async fn outbound(&self) -> Vec<ReplicaFrame> {
+    /// Frames to send to the node: waits until there is at least one. The first is the greeting. `None` once
+    /// this stream no longer speaks for the node: another one must be opened, if none was.
+    pub async fn outbound(&self) -> Option<Vec<ReplicaFrame>> {
         loop {
             // Enabled before looking, so that a frame pushed in between still wakes us.
             let mut filled = std::pin::pin!(self.node.outbox_filled.notified());
             filled.as_mut().enable();
+            if !self.node.is_open(self.session) {
+                return None;
+            }
             let frames = self.node.take_outbox();
             if !frames.is_empty() {
-                return frames;
+                return Some(frames);
             }
             filled.await;
         }

@@ -20,8 +20,10 @@ pub mod measure;
 pub mod place;
 pub mod pool;
 pub mod provider;
+pub mod replay;
 pub mod run;
 pub mod store;
+mod telemetry;
 
 pub use ask::{Ask, Needs, Preferences, ServiceTier, Sort};
 pub use attempt::{Action, Event, Machine, Step};
@@ -33,3 +35,4 @@ pub use measure::{Observation, Outcome};
 pub use place::{Decision, Placed};
 pub use pool::live::{Admission, Presence};
 pub use pool::snapshot::{OfferEntry, Snapshot};
+pub use replay::Placement;

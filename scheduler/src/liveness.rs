@@ -18,6 +18,9 @@ pub const START_GRACE: Duration = Duration::from_secs(60);
 const MOST_SKEW_MS: i64 = 30_000;
 /// The last heartbeat is stored at most this often.
 const STORE_EVERY: Duration = Duration::from_secs(30);
+/// What a heartbeat that another replica took may take longer to be known here: until it is stored, and until
+/// rows are read again.
+const HEARD_ELSEWHERE: Duration = STORE_EVERY.saturating_mul(2);
 
 /// How long a node has been silent, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,20 +35,25 @@ pub enum Standing {
 
 /// Where a node stands at `now`.
 ///
-/// A direct node does not report; its rows, its polls and its breaker decide. A node behind tunnels
-/// needs one to this replica, besides being heard.
+/// A direct node need not report: until it has sent a heartbeat, its rows and its breaker decide. Once it has,
+/// its silence counts as any other's. A node behind tunnels needs one to this replica, besides being heard.
 #[must_use]
 pub fn standing(node: &NodeLive, now: Timestamp, grace_until: Timestamp) -> Standing {
-    if !node.is_tunnel() {
-        return Standing::Fresh;
-    }
+    let (heard, slack) = if node.is_tunnel() {
+        (node.heard_at(), Duration::ZERO)
+    } else {
+        let (here, elsewhere) = node.beats();
+        let slack = if elsewhere > here { HEARD_ELSEWHERE } else { Duration::ZERO };
+        let Some(beat) = here.max(elsewhere) else { return Standing::Fresh };
+        (Some(beat), slack)
+    };
     // Within the grace it counts as heard just now; afterwards silence counts from the end of it.
     let graced = now.min(grace_until);
-    let heard = node.heard_at().map_or(graced, |at| at.max(graced));
-    let silence = now.since(heard);
+    let heard = heard.map_or(graced, |at| at.max(graced));
+    let silence = now.since(heard).saturating_sub(slack);
     if silence > OFFLINE {
         Standing::Offline
-    } else if silence > NO_NEW_WORK || node.tunnels() == 0 {
+    } else if silence > NO_NEW_WORK || (node.is_tunnel() && node.tunnels() == 0) {
         Standing::Silent
     } else {
         Standing::Fresh
@@ -155,8 +163,25 @@ mod tests {
     }
 
     #[test]
-    fn direct_nodes_do_not_report() {
-        assert_eq!(standing(&node(false), at(10_000), T0), Standing::Fresh);
+    fn a_direct_node_need_not_report_but_one_that_did_must_go_on() {
+        let node = node(false);
+        assert_eq!(standing(&node, at(10_000), T0), Standing::Fresh);
+        node.beat(at(10_000));
+        assert_eq!(standing(&node, at(10_015), T0), Standing::Fresh);
+        assert_eq!(standing(&node, at(10_016), T0), Standing::Silent);
+        node.heard(at(10_060));
+        assert_eq!(standing(&node, at(10_061), T0), Standing::Offline, "an answer is no heartbeat");
+        node.beat(at(10_062));
+        assert_eq!(standing(&node, at(10_062), T0), Standing::Fresh);
+    }
+
+    #[test]
+    fn a_direct_node_that_another_replica_hears_is_given_time_to_be_stored() {
+        let node = node(false);
+        node.beat_elsewhere(at(100));
+        assert_eq!(standing(&node, at(170), T0), Standing::Fresh);
+        assert_eq!(standing(&node, at(176), T0), Standing::Silent);
+        assert_eq!(standing(&node, at(221), T0), Standing::Offline);
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Observation {
     pub longest_gap: Duration,
     /// Output tokens relayed.
     pub output_tokens: u32,
+    /// It came whole rather than as a stream: when its first content came says nothing of when it was made.
+    pub plain: bool,
 }
 
 /// The circumstances an attempt was dispatched in.
@@ -150,6 +152,9 @@ impl Measure {
         match seen.outcome {
             Outcome::Completed => {
                 self.success.record(class, true);
+                if seen.plain {
+                    return;
+                }
                 if let Some(first) = seen.first_content {
                     self.first_content(first, seen.at, circumstances);
                 }
@@ -211,6 +216,7 @@ mod tests {
             generating: Duration::ZERO,
             longest_gap: Duration::ZERO,
             output_tokens: 0,
+            plain: false,
         }
     }
 
@@ -244,6 +250,23 @@ mod tests {
             measure.observe(&observation(outcome, 1, 1), &circumstances(), 0);
         }
         assert_eq!(measure.estimate(), before);
+    }
+
+    #[test]
+    fn a_plain_answer_teaches_neither_its_first_token_nor_its_pace() {
+        let mut measure = Measure::new(&Prior::default());
+        let before = measure.estimate();
+        let whole = Observation {
+            first_content: Some(Duration::from_secs(9)),
+            output_tokens: 200,
+            plain: true,
+            ..observation(Outcome::Completed, 9_000, 1)
+        };
+        (0..20).for_each(|_| measure.observe(&whole, &circumstances(), 0));
+        let after = measure.estimate();
+        assert_eq!((after.counted, after.uptime), (20, 1.0), "that it succeeded counts");
+        let learned = |estimate: Estimate| (estimate.kappa, estimate.sigma, estimate.base_s, estimate.tpot_s);
+        assert_eq!(learned(after), learned(before));
     }
 
     #[test]

@@ -187,6 +187,8 @@ pub struct Node {
     pub heartbeat_seq: u64,
     /// When it was registered.
     pub created_at: Timestamp,
+    /// When its provider took it out; only registering it again brings it back.
+    pub removed_at: Option<Timestamp>,
 }
 
 /// What users pay for an offer from an instant on.

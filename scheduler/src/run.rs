@@ -72,7 +72,11 @@ pub async fn keep_current(scheduler: Scheduler, db: PgPool, env: protocol::Env, 
 async fn rebuild(scheduler: &Scheduler, now: Timestamp) -> Duration {
     let began = tokio::time::Instant::now();
     let own = scheduler.clone();
-    if let Err(error) = tokio::task::spawn_blocking(move || own.rebuild(now)).await {
+    let building = tokio::task::spawn_blocking(move || {
+        own.rebuild(now);
+        own.replay(now);
+    });
+    if let Err(error) = building.await {
         tracing::error!(error = %error, "the snapshot could not be built; the last one stays in use");
     }
     began.elapsed()

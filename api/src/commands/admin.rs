@@ -2,12 +2,14 @@
 
 mod grant;
 mod key;
+mod limit;
 mod model;
 mod org;
 mod output;
 mod price;
 mod project;
 mod provider;
+mod quarantine;
 
 use clap::Subcommand;
 use protocol::Env;
@@ -39,6 +41,9 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// What keys, projects and organizations may spend at most.
+    #[command(subcommand)]
+    Limit(limit::Command),
     /// Give an organization credit.
     Grant(grant::Args),
     /// Take rates.
@@ -50,6 +55,9 @@ enum Command {
     /// Providers.
     #[command(subcommand)]
     Provider(provider::Command),
+    /// Settlements the books refused.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
 }
 
 /// What every command works with.
@@ -80,10 +88,12 @@ pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor) -> Result<V
         Command::Org(command) => org::run(&desk, command).await,
         Command::Project(command) => project::run(&desk, command).await,
         Command::Key(command) => key::run(&desk, command).await,
+        Command::Limit(command) => limit::run(&desk, command).await,
         Command::Grant(args) => grant::run(&desk, args).await,
         Command::Price(command) => price::run(&desk, command).await,
         Command::Model(command) => model::run(&desk, command).await,
         Command::Provider(command) => provider::run(&desk, command).await,
+        Command::Quarantine(command) => quarantine::run(&desk, command).await,
     }
 }
 

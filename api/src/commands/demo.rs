@@ -63,6 +63,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(180);
 pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), Error> {
     std::fs::create_dir_all(&args.dir).map_err(Error::io(format!("creating {}", args.dir.display())))?;
     let dir = args.dir.canonicalize().map_err(Error::io(format!("finding {}", args.dir.display())))?;
+    forget_env(&dir)?;
     config.server.listen = free_address(args.listen)?;
     config.providers.allow_private = true;
     config.providers.probes_to_activate = config.providers.probes_to_activate.min(2);
@@ -154,6 +155,18 @@ async fn wait_until_served(broker: &Broker, node: &Node, model: &setup::Model) -
         println!();
     }
     Ok(())
+}
+
+/// Removes what the last demo left for scripts: its address and keys mean nothing now, and a script that
+/// waits for the file waits for this one's.
+fn forget_env(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("env");
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("removing {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What scripts need to use the demo: secrets, so only the owner may read it.

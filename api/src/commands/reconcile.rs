@@ -1,6 +1,6 @@
 //! `steelyard reconcile`: whether the books add up.
 
-use protocol::Env;
+use billing::config::Leasing;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -18,8 +18,8 @@ pub struct Args {
 ///
 /// # Errors
 /// [`Error::Differences`] when there are any, so that the exit code says so too.
-pub async fn run(args: Args, db: PgPool, _: Env) -> Result<(), Error> {
-    let report = billing::reconcile::reconcile(&db).await?;
+pub async fn run(args: Args, db: PgPool, leasing: &Leasing) -> Result<(), Error> {
+    let report = billing::reconcile_with(&db, leasing).await?;
     let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
     if args.json {
         let checks: Vec<_> = report

@@ -94,6 +94,8 @@ impl Broker {
             .await
             .map_err(Error::io(format!("listening on {listen} (set server.listen to a free address)")))?;
         let address = listener.local_addr().map_err(Error::io("reading the listening address"))?;
+        // Set once here: nobody has been answered before.
+        let _ = app.address.set(address);
         let router = crate::router::router(app.clone());
         let (server, stop) = (app.config.server.clone(), app.shutdown.token().clone());
         let cut = app.upstreams.closing().clone();

@@ -6,20 +6,22 @@ use scheduler::Error as S;
 use super::ApiError;
 
 impl From<sqlx::Error> for ApiError {
-    /// A database that can't be reached is a matter of time; anything else is a fault of ours.
+    /// A database that can't be reached or is too busy is a matter of time; anything else is a fault of ours.
     fn from(error: sqlx::Error) -> Self {
         let unreachable = matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_));
-        if unreachable || is_shutting_down(&error) {
-            tracing::warn!(%error, "the database can't be reached");
+        if unreachable || is_for_now(&error) {
+            tracing::warn!(%error, "the database can't answer now");
             return Self::overloaded(1_000);
         }
         Self::internal(&error)
     }
 }
 
-/// What Postgres says while it stops or starts: 57P01 to 57P03.
-fn is_shutting_down(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("57P0"))
+/// What Postgres says while it stops or starts (57P01 to 57P03), and when a statement took longer than it may
+/// (57014).
+fn is_for_now(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("57P0") || code == "57014")
 }
 
 impl From<scheduler::Error> for ApiError {
@@ -29,6 +31,7 @@ impl From<scheduler::Error> for ApiError {
             S::ProviderNotFound(_) | S::NodeNotFound(_) | S::OfferNotFound(_) => {
                 Self::not_found("not_found", error.to_string())
             }
+            S::NodeRemoved(_) => Self::forbidden("node_removed", error.to_string()),
             S::SlugTaken(_) => Self::invalid("slug", error.to_string()).with_code("invalid_value"),
             S::OffersChanged { .. } => Self::precondition(error.to_string()),
             S::StaleHeartbeat { .. } => Self::invalid("seq", error.to_string()).with_code("invalid_value"),
@@ -50,6 +53,10 @@ impl From<billing::Error> for ApiError {
             B::Suspended { .. } => Self::forbidden("insufficient_permissions", error.to_string()),
             B::Overloaded { .. } => Self::overloaded(1_000),
             B::RequestIdDate { .. } => Self::internal(&error),
+            // Only an operator's command meets these.
+            B::OccasionDiffers { .. } | B::AlreadyBooked { .. } | B::NotQuarantined { .. } | B::StillRefused { .. } => {
+                Self::internal(&error)
+            }
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

@@ -1,16 +1,18 @@
 //! JSON in and out.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ApiError;
-use crate::state::AppState;
+use crate::state::{App, AppState};
 
 /// Largest body of a call that is not inference: 500 usage reports fit four times.
 pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -22,11 +24,21 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &AppState) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts.headers, body, BODY_LIMIT).await?;
+        let bytes = read_body_in_time(app, &parts.headers, body, BODY_LIMIT).await?;
         parse(&bytes).map(Self)
     }
+}
+
+/// [`read_body`] under the deadline for bodies: who sends one byte a minute is not waited for, key or none.
+///
+/// # Errors
+/// As [`read_body`]; 400 when the body is not there in time.
+pub async fn read_body_in_time(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let patience = Duration::from_millis(app.config.server.body_timeout_ms);
+    let read = tokio::time::timeout(patience, read_body(headers, body, limit)).await;
+    read.map_err(|_| ApiError::invalid(None::<&str>, "the request body did not arrive in time"))?
 }
 
 /// Reads all of a JSON body of at most `limit` bytes.
@@ -54,7 +66,8 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
 }
 
 /// `application/json`, with any parameters, or anything built on it such as `application/problem+json`.
-fn is_json(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
@@ -67,13 +80,33 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_data() {
-            ApiError::invalid((path != ".").then_some(path.as_str()), inner.to_string())
+            let words = inner.to_string();
+            let param = param(&path, &words);
+            ApiError::invalid(param.as_deref(), words)
         } else {
             ApiError::invalid(None::<&str>, format!("the request body is not valid JSON: {inner}"))
         }
     })?;
     reader.end().map_err(|_| ApiError::invalid(None::<&str>, "something follows the request's JSON value"))?;
     Ok(value)
+}
+
+/// Reads a field whose null means something else than its absence, together with `#[serde(default)]`.
+///
+/// # Errors
+/// When the value is of another type.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(reader).map(Some)
+}
+
+/// The path of the field at fault. A missing field has no place of its own: its object's path and its name make one.
+fn param(path: &str, words: &str) -> Option<String> {
+    let missing = words.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+    match (path, missing) {
+        (".", missing) => missing.map(str::to_owned),
+        (path, Some(missing)) => Some(format!("{path}.{missing}")),
+        (path, None) => Some(path.to_owned()),
+    }
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -89,7 +122,6 @@ impl<T: Serialize> IntoResponse for Json<T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
     struct Inner {
@@ -107,6 +139,10 @@ mod tests {
     fn a_wrong_field_is_named_by_its_path() {
         let error = parse::<Outer>(br#"{"items":[{"count":1},{"count":"two"}]}"#).unwrap_err();
         assert_eq!(error.body()["error"]["param"], "items[1].count");
+        let error = parse::<Outer>(br#"{"items":[{}]}"#).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "items[0].count");
+        let error = parse::<Inner>(b"{}").unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "count");
         assert_eq!(error.status(), 400);
     }
 

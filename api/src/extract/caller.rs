@@ -29,6 +29,20 @@ pub struct Caller {
     pub record: Arc<KeyRecord>,
 }
 
+impl Caller {
+    /// Refuses a model the key's project may not ask for. `model` is an id without a routing suffix.
+    ///
+    /// # Errors
+    /// 403 `model_not_permitted`.
+    pub fn may_ask_for(&self, model: &str) -> Result<(), ApiError> {
+        if self.record.permits(model) {
+            return Ok(());
+        }
+        let message = format!("the project of this key may not ask for the model {model:?}");
+        Err(ApiError::forbidden("model_not_permitted", message).with_param("model"))
+    }
+}
+
 /// Whoever holds a management key.
 #[derive(Debug, Clone)]
 pub struct Manager {

@@ -28,6 +28,8 @@ pub(super) async fn param<T: std::str::FromStr>(parts: &mut Parts, name: &str) -
     value.and_then(|value| value.parse().ok()).ok_or_else(not_found)
 }
 
-pub(super) fn not_found() -> ApiError {
+/// 404 for what is not there, or not there for this caller: the two can't be told apart.
+#[must_use]
+pub fn not_found() -> ApiError {
     ApiError::not_found("not_found", "nothing of that id is here for this caller")
 }

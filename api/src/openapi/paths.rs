@@ -8,6 +8,8 @@ macro_rules! operations {
     };
 }
 
+pub(super) use operations;
+
 operations! {
     /// Answers a conversation.
     ///
@@ -68,10 +70,16 @@ operations! {
         responses((status = 201, description = "Pending", body = s::CreatedProvider), (status = 400, description = "Bad input", body = s::ErrorResponse)))]
     create_provider;
 
+    /// The provider whose key signs the request.
+    #[utoipa::path(get, path = "/v1/providers/{provider}", operation_id = "getProvider", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path)),
+        responses((status = 200, description = "The provider", body = s::Provider), (status = 401, description = "No valid key", body = s::ErrorResponse), (status = 404, description = "Another provider's id", body = s::ErrorResponse)))]
+    get_provider;
+
     /// Asks for another text to sign.
     #[utoipa::path(post, path = "/v1/providers/{provider}/challenges", operation_id = "createChallenge", tag = "Providers",
         params(("provider" = String, Path)), request_body = s::CreateChallenge,
-        responses((status = 201, description = "Good for ten minutes", body = s::Challenge), (status = 404, description = "No such provider", body = s::ErrorResponse)))]
+        responses((status = 200, description = "The one that waits already", body = s::Challenge), (status = 201, description = "Good for ten minutes", body = s::Challenge), (status = 404, description = "No such provider", body = s::ErrorResponse)))]
     create_challenge;
 
     /// Proves the wallet. A registration makes the provider active and returns its key, this once.
@@ -95,10 +103,10 @@ operations! {
     /// One machine: its state, and what to mend.
     #[utoipa::path(get, path = "/v1/providers/{provider}/nodes/{node}", operation_id = "getNode", tag = "Providers", security(("provider" = [])),
         params(("provider" = String, Path), ("node" = String, Path)),
-        responses((status = 200, description = "The node", body = s::Node), (status = 404, description = "No such node", body = s::ErrorResponse)))]
+        responses((status = 200, description = "The node", body = s::NodeDetail), (status = 404, description = "No such node", body = s::ErrorResponse)))]
     get_node;
 
-    /// Retires a machine.
+    /// Removes a machine: sessions and tunnels end, and only registering its key again brings it back.
     #[utoipa::path(delete, path = "/v1/providers/{provider}/nodes/{node}", operation_id = "deleteNode", tag = "Providers", security(("provider" = [])),
         params(("provider" = String, Path), ("node" = String, Path)),
         responses((status = 200, description = "Gone"), (status = 404, description = "No such node", body = s::ErrorResponse)))]
@@ -107,7 +115,7 @@ operations! {
     /// Opens a session with a signature of the node's key.
     #[utoipa::path(post, path = "/v1/providers/{provider}/nodes/{node}/sessions", operation_id = "openSession", tag = "Providers",
         params(("provider" = String, Path), ("node" = String, Path)), request_body = s::OpenSession,
-        responses((status = 201, description = "A token", body = s::SessionToken), (status = 401, description = "Not its signature", body = s::ErrorResponse)))]
+        responses((status = 201, description = "A token", body = s::SessionToken), (status = 401, description = "Not its signature", body = s::ErrorResponse), (status = 403, description = "Removed, or its provider is suspended", body = s::ErrorResponse)))]
     open_session;
 
     /// Replaces the node's whole set of offers.
@@ -152,6 +160,20 @@ operations! {
         params(("provider" = String, Path), ("node" = String, Path)), request_body = s::PutReports,
         responses((status = 200, description = "Which were taken", body = s::ReportsReply), (status = 400, description = "Bad input", body = s::ErrorResponse)))]
     put_reports;
+
+    /// What the provider earned, by time and, as asked, by model, node or offer.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/earnings", operation_id = "listEarnings", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("start_time" = i64, Query, description = "Unix seconds"), ("end_time" = Option<i64>, Query, description = "Unix seconds; now when absent"),
+            ("bucket_width" = Option<String>, Query, description = "`1m`, `1h` or `1d`"), ("group_by[]" = Option<Vec<String>>, Query, description = "`model`, `node`, `offer`"),
+            ("limit" = Option<u32>, Query, description = "Buckets on a page"), ("page" = Option<String>, Query, description = "`next_page` of the page before")),
+        responses((status = 200, description = "Buckets", body = s::EarningsPage), (status = 400, description = "Bad input", body = s::ErrorResponse)))]
+    list_earnings;
+
+    /// Takes bytes and gives bytes, for timing the line. At most 2 MiB either way.
+    #[utoipa::path(post, path = "/v1/providers/{provider}/bandwidth", operation_id = "timeBandwidth", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("download_bytes" = Option<u32>, Query, description = "Bytes to answer with")),
+        responses((status = 200, description = "So many zeros", content_type = "application/octet-stream"), (status = 413, description = "Too many bytes", body = s::ErrorResponse)))]
+    time_bandwidth;
 
     /// The process runs.
     #[utoipa::path(get, path = "/health/live", operation_id = "healthLive", tag = "Operation", responses((status = 200, description = "Yes")))]

@@ -11,6 +11,8 @@ macro_rules! shapes {
     };
 }
 
+pub(super) use shapes;
+
 shapes! {
     /// The one shape of every error.
     ErrorResponse { error: ErrorBody, }
@@ -197,6 +199,34 @@ shapes! {
     }
     /// A machine.
     Node { id: String, object: String, provider_id: String, state: String, trust: String, mode: String, created_at: i64, tunnels: u32, }
+    /// A machine, what keeps it from work, and how it fares among others.
+    NodeDetail {
+        id: String, object: String, provider_id: String, state: String, trust: String, mode: String, created_at: i64, tunnels: u32,
+        /// What keeps it from work.
+        #[schema(required = false)]
+        checks: Vec<NodeCheck>,
+        /// Counts of one ask in 64 since this replica began.
+        #[schema(required = false)]
+        placement: Value,
+    }
+    /// Something that keeps a machine from work.
+    NodeCheck {
+        name: String, seen: String,
+        /// What to do about it.
+        fix: String,
+        /// When it is looked at again.
+        #[schema(required = false)]
+        next_at: i64,
+    }
+    /// What was earned, in buckets of time.
+    EarningsPage { object: String, data: Vec<EarningsBucket>, has_more: bool, next_page: Option<String>, }
+    /// One span of time.
+    EarningsBucket { object: String, start_time: i64, end_time: i64, results: Vec<EarningsResult>, }
+    /// Decimal strings, in USD: what users pay for the work, the broker's share of it, and the rest.
+    EarningsResult {
+        object: String, model: Option<String>, node_id: Option<String>, offer_id: Option<String>, attempts: i64,
+        gross: String, fee: String, net: String,
+    }
     /// Machines.
     NodeList { object: String, data: Vec<Node>, }
     /// Proof of a node's key.

@@ -6,9 +6,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use http::StatusCode;
+use protocol::challenge::{self, Purpose};
 use protocol::event::Event;
 use protocol::session::{ChallengeView, CreateChallenge, VerifiedProvider, VerifyChallenge};
-use protocol::{ChallengeId, Env, ProviderId, wallet};
+use protocol::{ChallengeId, ProviderId, wallet};
 use scheduler::provider::{Provider, ProviderState};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -18,15 +19,16 @@ use crate::accounts;
 use crate::error::ApiError;
 use crate::extract::{Json, Path};
 use crate::keys::Holder;
-use crate::state::AppState;
+use crate::state::{App, AppState};
 use crate::store::audit::{self, Actor, Entry};
-use crate::store::challenges::{self, Challenge, Purpose};
+use crate::store::challenges::{self, Challenge};
 use crate::store::keys;
 
 /// How long a challenge waits for its signature: long enough to find the wallet, and no longer.
 const CHALLENGE_TTL: Duration = Duration::from_secs(600);
-/// Challenges of one provider that may wait at once. They are free to ask for, so they must be few.
-const MAX_OPEN: i64 = 10;
+/// A challenge that waits for at least this long yet is given again rather than a second one made. Asking is free
+/// for everybody, so it must neither fill anything nor take the challenge of whoever is about to sign.
+const LEAST_LEFT: Duration = Duration::from_secs(120);
 
 /// The routes of this file. They need no key: the signature is what proves the caller, and a provider that
 /// lost its key gets a new one this way.
@@ -36,7 +38,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/providers/{provider}/verify", post(verify))
 }
 
-/// Makes a challenge for a known provider.
+/// Makes a challenge for a known provider, or gives the one that waits.
 #[tracing::instrument(name = "api.challenges.create", skip_all, fields(provider.id = %provider))]
 async fn create(
     State(app): State<AppState>,
@@ -47,7 +49,8 @@ async fn create(
         ApiError::invalid("purpose", "either \"register\" or \"key_rotation\"").with_code("invalid_value")
     })?;
     let mut tx = app.db.begin().await?;
-    let provider = scheduler::store::providers::get(&mut tx, provider).await?;
+    // Locked, so that of two who ask at once the second finds what the first was given.
+    let provider = scheduler::store::providers::claim(&mut tx, provider).await?;
     match (purpose, provider.state) {
         (Purpose::Register, ProviderState::Pending) | (Purpose::KeyRotation, ProviderState::Active) => {}
         (_, state) => {
@@ -55,40 +58,51 @@ async fn create(
             return Err(ApiError::invalid_state(message));
         }
     }
-    let challenge = issue(&mut tx, &app.env, &provider, purpose).await?;
+    let until = app.env.now().plus(LEAST_LEFT);
+    if let Some(open) = challenges::find_open(&mut tx, provider.id, purpose, until).await? {
+        return Ok((StatusCode::OK, Json(view(open))));
+    }
+    let challenge = issue(&mut tx, &app, &provider, purpose).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(challenge)))
 }
 
-/// Stores a new challenge, unless too many wait.
+/// Stores a new challenge.
 pub(super) async fn issue(
     conn: &mut PgConnection,
-    env: &Env,
+    app: &App,
     provider: &Provider,
     purpose: Purpose,
 ) -> Result<ChallengeView, ApiError> {
-    let now = env.now();
-    if challenges::count_open(conn, provider.id, now).await? >= MAX_OPEN {
-        return Err(ApiError::overloaded(60_000).with_message("too many challenges of this provider wait; sign one"));
-    }
+    let now = app.env.now();
     let expires_at = now.plus(CHALLENGE_TTL);
-    let id = env.mint::<ChallengeId>();
-    let message = message(provider, purpose, &hex::encode(env.bytes::<32>()), expires_at.unix_seconds());
-    let challenge = Challenge { id, provider: provider.id, purpose, message, created_at: now, expires_at };
+    let text = challenge::Challenge {
+        origin: app.origin(),
+        wallet: provider.receipt_address,
+        purpose,
+        chain_id: chain_id(&provider.payout_account),
+        nonce: hex::encode(app.env.bytes::<16>()),
+        issued_at: now,
+        expires_at,
+        provider: provider.id,
+        slug: provider.slug.clone(),
+        payout_account: provider.payout_account.clone(),
+        terms_version: provider.terms_version.clone(),
+    };
+    let (id, provider, message) = (app.env.mint::<ChallengeId>(), provider.id, text.to_string());
+    let challenge = Challenge { id, provider, purpose, message, created_at: now, expires_at };
     challenges::insert(conn, &challenge).await?;
-    Ok(ChallengeView { id, message: challenge.message, expires_at: expires_at.unix_seconds() })
+    Ok(view(challenge))
 }
 
-/// What is signed: everything that matters about it, readable in a wallet's window.
-fn message(provider: &Provider, purpose: Purpose, nonce: &str, expires_at: i64) -> String {
-    let sentence = match purpose {
-        Purpose::Register => "Steelyard: join as a provider with this wallet.",
-        Purpose::KeyRotation => "Steelyard: replace the provider's key. The keys it has stop working.",
-    };
-    format!(
-        "{sentence}\n\nProvider: {} ({})\nWallet: {}\nPayout account: {}\nTerms: {}\nExpires: {expires_at}\nNonce: {nonce}",
-        provider.slug, provider.id, provider.receipt_address, provider.payout_account, provider.terms_version,
-    )
+fn view(challenge: Challenge) -> ChallengeView {
+    let expires_at = challenge.expires_at.unix_seconds();
+    ChallengeView { id: challenge.id, message: challenge.message, expires_at }
+}
+
+/// The chain of a CAIP-10 account that was checked when its provider registered.
+fn chain_id(account: &str) -> u64 {
+    account.split(':').nth(1).and_then(|chain| chain.parse().ok()).unwrap_or_default()
 }
 
 /// Takes a signed challenge, once: the provider becomes active, or its keys are replaced, and gets a key.
@@ -100,11 +114,12 @@ async fn verify(
 ) -> Result<Json<VerifiedProvider>, ApiError> {
     let now = app.env.now();
     let mut tx = app.db.begin().await?;
-    let challenge = challenges::claim(&mut tx, body.challenge_id, provider, now).await?.ok_or_else(|| {
+    // Locked first: two rotations at once would each revoke the keys there were and leave both new ones.
+    let mut provider = scheduler::store::providers::claim(&mut tx, provider).await?;
+    let challenge = challenges::claim(&mut tx, body.challenge_id, provider.id, now).await?.ok_or_else(|| {
         ApiError::invalid("challenge_id", "the challenge is unknown, used or expired; ask for a new one")
             .with_code("invalid_value")
     })?;
-    let mut provider = scheduler::store::providers::get(&mut tx, provider).await?;
     // A refused signature rolls the claim back: whoever mistypes one may try again.
     let signer = wallet::recover(&challenge.message, &body.signature)
         .map_err(|error| ApiError::invalid("signature", error.to_string()).with_code("invalid_value"))?;
@@ -132,7 +147,7 @@ async fn verify(
 }
 
 async fn activate(conn: &mut PgConnection, provider: &mut Provider) -> Result<(), ApiError> {
-    scheduler::store::providers::set_state(conn, provider.id, ProviderState::Active).await?;
+    scheduler::store::providers::activate(conn, provider).await?;
     provider.state = ProviderState::Active;
     Ok(())
 }

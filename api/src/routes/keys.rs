@@ -3,24 +3,30 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use billing::budget::{BudgetScope, Reset};
+use billing::budget::{Budget, BudgetScope, Reset};
 use billing::store::budgets;
+use billing::store::views::{KeyUsage, keys_usage};
 use http::StatusCode;
 use protocol::{Id as _, KeyId, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::PgConnection;
 
+use super::list::{Deleted, List};
 use crate::error::ApiError;
-use crate::extract::{Json, Manager, Page, Path};
+use crate::extract::{Json, Manager, Page, Path, given, not_found};
 use crate::keys::Holder;
-use crate::state::AppState;
-use crate::store::audit::Actor;
-use crate::store::keys::{KeyRow, Owner, find, list_of};
+use crate::state::{App, AppState};
+use crate::store::audit::{self, Actor, Entry};
+use crate::store::keys::{self, KeyRow, Owner};
 use crate::{accounts, check};
+
+/// Longest name of a key.
+const MAX_NAME: usize = 200;
 
 /// The routes of this file.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/keys", get(list).post(create)).route("/keys/{key}", get(show).delete(revoke))
+    Router::new().route("/keys", get(list).post(create)).route("/keys/{key}", get(show).patch(update).delete(revoke))
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,15 +41,36 @@ struct CreateKey {
     expires_at: Option<i64>,
 }
 
+/// What is to change; what is absent stays. A null takes a limit, or its reset, away.
+#[derive(Debug, Deserialize)]
+struct UpdateKey {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    limit: Option<Option<NanoUsd>>,
+    #[serde(default, deserialize_with = "given")]
+    limit_reset: Option<Option<Reset>>,
+    #[serde(default)]
+    disabled: Option<bool>,
+}
+
+/// Money as decimal strings of US dollars; spans by the calendar, in UTC. `hash` is what names the key in a URL:
+/// its id.
 #[derive(Debug, Serialize)]
 struct View {
     id: KeyId,
     object: &'static str,
+    hash: KeyId,
     name: String,
     label: String,
     disabled: bool,
     limit: Option<NanoUsd>,
+    limit_remaining: Option<NanoUsd>,
     limit_reset: Option<Reset>,
+    usage: NanoUsd,
+    usage_daily: NanoUsd,
+    usage_weekly: NanoUsd,
+    usage_monthly: NanoUsd,
     created_at: i64,
     expires_at: Option<i64>,
 }
@@ -60,15 +87,6 @@ struct Envelope {
     data: View,
 }
 
-#[derive(Debug, Serialize)]
-struct List {
-    object: &'static str,
-    data: Vec<View>,
-    first_id: Option<KeyId>,
-    last_id: Option<KeyId>,
-    has_more: bool,
-}
-
 /// Makes an inference key in the manager's project.
 #[tracing::instrument(name = "api.keys.create", skip_all, fields(account.id = %manager.organization))]
 async fn create(
@@ -76,46 +94,40 @@ async fn create(
     manager: Manager,
     Json(body): Json<CreateKey>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    check::label("name", &body.name, 200)?;
-    let now = app.env.now();
+    check::label("name", &body.name, MAX_NAME)?;
     let expires_at = body.expires_at.map(Timestamp::from_unix_seconds);
-    if expires_at.is_some_and(|at| at <= now) {
+    if expires_at.is_some_and(|at| at <= app.env.now()) {
         return Err(ApiError::invalid("expires_at", "lies in the past").with_code("invalid_value"));
     }
     if body.limit.is_none() && body.limit_reset.is_some() {
-        return Err(ApiError::invalid("limit_reset", "only a limit has one").with_code("invalid_value"));
+        return Err(no_limit_to_reset());
     }
     let holder = Holder::Inference { organization: manager.organization, project: manager.project };
     let mut tx = app.db.begin().await?;
     let actor = Actor::Key(manager.key);
     let issued = accounts::issue(&mut tx, &app.env, holder, &body.name, expires_at, actor).await?;
     if let Some(limit) = body.limit {
-        // Any UUID names a budget; a key's id is as unique as one.
-        let budget = app.env.mint::<KeyId>().uuid();
-        budgets::set(&mut tx, BudgetScope::Key(issued.key.id), limit, body.limit_reset, budget, now).await?;
+        set_limit(&mut tx, &app, issued.key.id, limit, body.limit_reset).await?;
     }
-    let row = find(&mut tx, issued.key.id, Some(Owner::Project(manager.project))).await?;
-    let data = view(&mut tx, row.ok_or_else(|| not_found(issued.key.id))?, now).await?;
+    let row = keys::find_kept(&mut tx, issued.key.id, owner(&manager)).await?.ok_or_else(not_found)?;
+    let data = view_of(&mut tx, &app, row).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Created { data, key: issued.secret.expose().to_owned() })))
 }
 
 /// The project's inference keys, newest first.
 #[tracing::instrument(name = "api.keys.list", skip_all, fields(account.id = %manager.organization))]
-async fn list(State(app): State<AppState>, manager: Manager, page: Page) -> Result<Json<List>, ApiError> {
-    let after = page.after.map(|after| after.parse::<KeyId>()).transpose();
-    let after = after.map_err(|error| ApiError::invalid("after", error.to_string()))?;
+async fn list(State(app): State<AppState>, manager: Manager, page: Page) -> Result<Json<List<View>>, ApiError> {
+    let (after, now) = (page.after()?, app.env.now());
     let mut conn = app.db.acquire().await?;
-    let mut rows = list_of(&mut conn, Some(Owner::Project(manager.project)), after, page.limit + 1).await?;
-    let has_more = rows.len() > page.limit as usize;
-    rows.truncate(page.limit as usize);
-    let now = app.env.now();
-    let mut data = Vec::with_capacity(rows.len());
-    for row in rows {
-        data.push(view(&mut conn, row, now).await?);
-    }
-    let (first_id, last_id) = (data.first().map(|key| key.id), data.last().map(|key| key.id));
-    Ok(Json(List { object: "list", data, first_id, last_id, has_more }))
+    let rows = keys::list_kept(&mut conn, owner(&manager), after, false, page.limit + 1).await?;
+    let ids: Vec<KeyId> = rows.iter().map(|row| row.record.id).collect();
+    let mut usage = keys_usage(&mut conn, &ids, now).await?;
+    let data = rows.into_iter().filter_map(|row| {
+        let usage = usage.remove(&row.record.id)?;
+        Some(view(row, &usage, now))
+    });
+    Ok(Json(List::of(data.collect(), page.limit, |key: &View| key.id.to_string())))
 }
 
 /// One inference key of the project.
@@ -126,8 +138,36 @@ async fn show(
     Path(key): Path<KeyId>,
 ) -> Result<Json<Envelope>, ApiError> {
     let mut conn = app.db.acquire().await?;
-    let row = find(&mut conn, key, Some(Owner::Project(manager.project))).await?.ok_or_else(|| not_found(key))?;
-    Ok(Json(Envelope { data: view(&mut conn, row, app.env.now()).await? }))
+    let row = keys::find_kept(&mut conn, key, owner(&manager)).await?.ok_or_else(not_found)?;
+    Ok(Json(Envelope { data: view_of(&mut conn, &app, row).await? }))
+}
+
+/// Changes a key of the project. A disabled one stops everywhere within a second, until it is enabled again.
+#[tracing::instrument(name = "api.keys.update", skip_all, fields(account.id = %manager.organization))]
+async fn update(
+    State(app): State<AppState>,
+    manager: Manager,
+    Path(key): Path<KeyId>,
+    Json(body): Json<UpdateKey>,
+) -> Result<Json<Envelope>, ApiError> {
+    check::optional("name", body.name.as_deref(), MAX_NAME)?;
+    let now = app.env.now();
+    let mut tx = app.db.begin().await?;
+    keys::find_kept(&mut tx, key, owner(&manager)).await?.ok_or_else(not_found)?;
+    keys::update(&mut tx, key, body.name.as_deref(), body.disabled, now).await?;
+    let limit = change_limit(&mut tx, &app, key, &body).await?;
+    let row = keys::find_kept(&mut tx, key, owner(&manager)).await?.ok_or_else(not_found)?;
+    let entry = Entry::new(app.env.mint(), now, Actor::Key(manager.key), "key.updated", key);
+    let detail = json!({
+        "name": row.record.name,
+        "disabled": row.disabled_at.is_some(),
+        "limit": limit.map(|limit| limit.limit),
+        "limit_reset": limit.and_then(|limit| limit.reset),
+    });
+    audit::insert(&mut tx, accounts::concerning(entry, &row.record.holder).with(detail)).await?;
+    let data = view_of(&mut tx, &app, row).await?;
+    tx.commit().await?;
+    Ok(Json(Envelope { data }))
 }
 
 /// Revokes an inference key of the project, everywhere within a second. Again is harmless.
@@ -136,30 +176,81 @@ async fn revoke(
     State(app): State<AppState>,
     manager: Manager,
     Path(key): Path<KeyId>,
-) -> Result<Json<serde_json::Value>, ApiError> {
-    let (owner, actor) = (Owner::Project(manager.project), Actor::Key(manager.key));
+) -> Result<Json<Deleted>, ApiError> {
     let mut tx = app.db.begin().await?;
-    accounts::revoke(&mut tx, &app.env, key, Some(owner), actor).await?.ok_or_else(|| not_found(key))?;
+    let actor = Actor::Key(manager.key);
+    accounts::revoke(&mut tx, &app.env, key, Some(owner(&manager)), actor).await?.ok_or_else(not_found)?;
     tx.commit().await?;
-    Ok(Json(serde_json::json!({ "id": key, "object": "api_key", "deleted": true })))
+    Ok(Json(Deleted::named(key, "api_key")))
 }
 
-async fn view(conn: &mut PgConnection, row: KeyRow, now: Timestamp) -> Result<View, ApiError> {
-    let budget = budgets::find(conn, BudgetScope::Key(row.record.id)).await?;
+/// The limit as it stands after the change.
+async fn change_limit(
+    conn: &mut PgConnection,
+    app: &App,
+    key: KeyId,
+    body: &UpdateKey,
+) -> Result<Option<Budget>, ApiError> {
+    let scope = BudgetScope::Key(key);
+    let now = budgets::find(conn, scope).await?;
+    let reset = body.limit_reset.unwrap_or(now.and_then(|limit| limit.reset));
+    match (body.limit, now) {
+        (None, _) if body.limit_reset.is_none() => Ok(now),
+        (Some(None), _) if body.limit_reset.flatten().is_some() => Err(no_limit_to_reset()),
+        (Some(None), _) => {
+            budgets::remove(conn, scope).await?;
+            Ok(None)
+        }
+        (Some(Some(limit)), _) => Ok(Some(set_limit(conn, app, key, limit, reset).await?)),
+        (None, Some(limit)) => Ok(Some(set_limit(conn, app, key, limit.limit, reset).await?)),
+        (None, None) if reset.is_none() => Ok(None),
+        (None, None) => Err(no_limit_to_reset()),
+    }
+}
+
+async fn set_limit(
+    conn: &mut PgConnection,
+    app: &App,
+    key: KeyId,
+    limit: NanoUsd,
+    reset: Option<Reset>,
+) -> Result<Budget, ApiError> {
+    // Any UUID names a budget; a key's id is as unique as one.
+    let id = app.env.mint::<KeyId>().uuid();
+    Ok(budgets::set(conn, BudgetScope::Key(key), limit, reset, id, app.env.now()).await?)
+}
+
+fn no_limit_to_reset() -> ApiError {
+    ApiError::invalid("limit_reset", "only a limit has one").with_code("invalid_value")
+}
+
+fn owner(manager: &Manager) -> Owner {
+    Owner::Inference(manager.organization, manager.project)
+}
+
+async fn view_of(conn: &mut PgConnection, app: &App, row: KeyRow) -> Result<View, ApiError> {
+    let now = app.env.now();
+    let usage = billing::store::views::key_usage(conn, row.record.id, now).await?;
+    Ok(view(row, &usage, now))
+}
+
+fn view(row: KeyRow, usage: &KeyUsage, now: Timestamp) -> View {
     let expired = row.record.expires_at.is_some_and(|at| at <= now);
-    Ok(View {
+    View {
         id: row.record.id,
         object: "api_key",
+        hash: row.record.id,
         name: row.record.name,
         label: row.hint,
-        disabled: row.revoked_at.is_some() || expired,
-        limit: budget.map(|budget| budget.limit),
-        limit_reset: budget.and_then(|budget| budget.reset),
+        disabled: row.disabled_at.is_some() || expired,
+        limit: usage.limit,
+        limit_remaining: usage.limit_remaining,
+        limit_reset: usage.limit_reset,
+        usage: usage.usage,
+        usage_daily: usage.usage_daily,
+        usage_weekly: usage.usage_weekly,
+        usage_monthly: usage.usage_monthly,
         created_at: row.created_at.unix_seconds(),
         expires_at: row.record.expires_at.map(Timestamp::unix_seconds),
-    })
-}
-
-fn not_found(key: KeyId) -> ApiError {
-    ApiError::not_found("not_found", format!("there is no key {key}"))
+    }
 }

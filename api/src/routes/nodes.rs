@@ -10,6 +10,7 @@ use http::StatusCode;
 use protocol::offer::TrustLevel;
 use protocol::session::{CreateNode, DrainRequest, NodeMode, NodeView};
 use protocol::{Env, NodeId, ProviderId, Timestamp};
+use scheduler::Placement;
 use scheduler::provider::{Node, NodeState, UpstreamKey};
 use serde::Serialize;
 use serde_json::json;
@@ -17,6 +18,7 @@ use sqlx::PgConnection;
 
 use super::providers;
 use crate::check;
+use crate::diagnosis;
 use crate::error::ApiError;
 use crate::extract::{Json, Page, Path, ProviderCaller, Supplier};
 use crate::state::AppState;
@@ -61,17 +63,25 @@ async fn create(
     let new = declared(&app, caller.provider, body)?;
     let mut tx = app.db.begin().await?;
     providers::active(&scheduler::store::providers::get(&mut tx, caller.provider).await?)?;
-    if scheduler::store::nodes::list_of(&mut tx, caller.provider).await?.len() >= MAX_NODES {
+    let before = scheduler::store::nodes::claim_by_key(&mut tx, caller.provider, &new.public_key).await?;
+    let known = scheduler::store::nodes::list_of(&mut tx, caller.provider).await?;
+    if known.iter().filter(|node| node.removed_at.is_none()).count() >= MAX_NODES {
         return Err(ApiError::invalid_state(format!("a provider has at most {MAX_NODES} nodes")));
     }
     let node = scheduler::store::nodes::insert(&mut tx, &new).await.map_err(|error| match error {
         scheduler::Error::NodeNotFound(_) => taken(),
         other => other.into(),
     })?;
+    let moved = before.is_some_and(|before| (before.mode, &before.base_url) != (node.mode, &node.base_url));
+    if moved && app.config.providers.probes_to_activate > 0 {
+        // Whatever answers there has yet to show that it is the same.
+        scheduler::store::offers::restage(&mut tx, node.id).await?;
+    }
     let is_new = node.id == new.id;
     let action = if is_new { "node.registered" } else { "node.changed" };
     record(&mut tx, &app.env, Actor::Key(caller.key), action, &node, json!({})).await?;
     tx.commit().await?;
+    app.removals.forget(node.id);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(view(&app, &node))))
 }
@@ -113,6 +123,7 @@ fn declared(app: &AppState, provider: ProviderId, body: CreateNode) -> Result<No
         last_seen_at: None,
         heartbeat_seq: 0,
         created_at: app.env.now(),
+        removed_at: None,
     })
 }
 
@@ -145,16 +156,29 @@ async fn list(State(app): State<AppState>, caller: ProviderCaller, page: Page) -
     Ok(Json(List { object: "list", data, first_id, last_id, has_more }))
 }
 
-/// One node, as it stands.
-#[tracing::instrument(name = "api.nodes.show", skip_all, fields(node.id = %caller.node))]
-async fn show(State(app): State<AppState>, caller: Supplier) -> Result<Json<NodeView>, ApiError> {
-    let mut conn = app.db.acquire().await?;
-    let node = owned(&mut conn, caller.provider, caller.node).await?;
-    Ok(Json(view(&app, &node)))
+/// A node with everything its provider may want to know.
+#[derive(Debug, Serialize)]
+struct Detail {
+    #[serde(flatten)]
+    node: NodeView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<Placement>,
 }
 
-/// Takes a node out: its offers retire and its sessions end. The row stays, since receipts name it; the same
-/// key brings it back.
+/// One node: how it stands, what keeps it from work, and how it fares among others.
+#[tracing::instrument(name = "api.nodes.show", skip_all, fields(node.id = %caller.node))]
+async fn show(State(app): State<AppState>, caller: Supplier) -> Result<Json<Detail>, ApiError> {
+    let now = app.env.now();
+    let mut conn = app.db.acquire().await?;
+    let node = owned(&mut conn, caller.provider, caller.node).await?;
+    let (_, offers) = scheduler::store::offers::list_of(&mut conn, node.id).await?;
+    let checks = diagnosis::node(&app, &node, &offers, now);
+    let placement = app.scheduler.placement(node.id, now);
+    Ok(Json(Detail { node: NodeView { checks, ..view(&app, &node) }, placement }))
+}
+
+/// Takes a node out: its offers retire, its sessions and tunnels end, and it opens no new ones. The row stays, since
+/// receipts name it; registering the same key brings it back.
 #[tracing::instrument(name = "api.nodes.remove", skip_all, fields(provider.id = %caller.provider))]
 async fn remove(
     State(app): State<AppState>,
@@ -163,14 +187,16 @@ async fn remove(
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let mut tx = app.db.begin().await?;
     let node = owned(&mut tx, caller.provider, node).await?;
-    scheduler::store::offers::claim_set(&mut tx, node.id, None).await?;
-    scheduler::store::offers::retire_others(&mut tx, node.id, &[]).await?;
-    if node.state != NodeState::Quarantined {
-        scheduler::store::nodes::set_state(&mut tx, node.id, NodeState::Offline).await?;
+    if node.removed_at.is_none() {
+        scheduler::store::offers::claim_set(&mut tx, node.id, None).await?;
+        scheduler::store::offers::retire_others(&mut tx, node.id, &[]).await?;
+        scheduler::store::nodes::remove(&mut tx, node.id, app.env.now()).await?;
+        store::sessions::end_of_node(&mut tx, node.id).await?;
+        store::orders::forget(&mut tx, node.id).await?;
+        record(&mut tx, &app.env, Actor::Key(caller.key), "node.removed", &node, json!({})).await?;
+        tx.commit().await?;
     }
-    store::sessions::end_of_node(&mut tx, node.id).await?;
-    record(&mut tx, &app.env, Actor::Key(caller.key), "node.removed", &node, json!({})).await?;
-    tx.commit().await?;
+    app.removals.note(node.id);
     Ok(Json(json!({ "id": node.id, "object": "node", "deleted": true })))
 }
 
@@ -190,7 +216,7 @@ async fn drain(
     let deadline_at = body.deadline_s.map(|seconds| given_at.plus(Duration::from_secs(u64::from(seconds))));
     let order = Order { kind: OrderKind::Drain, reason: body.reason, deadline_at, given_at };
     let mut tx = app.db.begin().await?;
-    let mut node = owned(&mut tx, caller.provider, node).await?;
+    let mut node = present(&mut tx, caller.provider, node).await?;
     if node.state.takes_work() {
         scheduler::store::nodes::set_state(&mut tx, node.id, NodeState::Draining).await?;
         node.state = NodeState::Draining;
@@ -209,7 +235,7 @@ async fn resume(
 ) -> Result<Json<NodeView>, ApiError> {
     let order = Order { kind: OrderKind::Resume, reason: None, deadline_at: None, given_at: app.env.now() };
     let mut tx = app.db.begin().await?;
-    let node = owned(&mut tx, caller.provider, node).await?;
+    let node = present(&mut tx, caller.provider, node).await?;
     obey(&mut tx, &app.env, &caller, &node, &order).await?;
     tx.commit().await?;
     Ok(Json(view(&app, &node)))
@@ -237,6 +263,12 @@ pub(super) async fn owned(conn: &mut PgConnection, provider: ProviderId, node: N
     found.ok_or_else(|| scheduler::Error::NodeNotFound(node).into())
 }
 
+/// A node of this provider that was not removed.
+pub(super) async fn present(conn: &mut PgConnection, provider: ProviderId, node: NodeId) -> Result<Node, ApiError> {
+    let node = owned(conn, provider, node).await?;
+    if node.removed_at.is_some() { Err(scheduler::Error::NodeRemoved(node.id).into()) } else { Ok(node) }
+}
+
 async fn record(
     conn: &mut PgConnection,
     env: &Env,
@@ -254,12 +286,13 @@ fn view(app: &AppState, node: &Node) -> NodeView {
         id: node.id,
         object: "node".to_owned(),
         provider_id: node.provider,
-        state: node.state.as_str().to_owned(),
+        state: if node.removed_at.is_some() { "removed" } else { node.state.as_str() }.to_owned(),
         trust: node.trust,
         mode: node.mode,
         created_at: node.created_at.unix_seconds(),
         last_seen_at: node.last_seen_at.map(Timestamp::unix_seconds),
         tunnels: app.upstreams.tunnels(node.id),
+        checks: Vec::new(),
     }
 }
 

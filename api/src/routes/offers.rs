@@ -55,13 +55,9 @@ async fn put(
     let mut tx = app.db.begin().await?;
     known(&mut tx, &body.offers).await?;
     providers::active(&scheduler::store::providers::get(&mut tx, caller.provider).await?)?;
-    let node = nodes::owned(&mut tx, caller.provider, caller.node).await?;
+    let node = nodes::present(&mut tx, caller.provider, caller.node).await?;
     offers::claim_set(&mut tx, node.id, expected).await?;
-    for spec in &body.offers {
-        put_one(&mut tx, &app, node.id, spec, now).await?;
-    }
-    let kept: Vec<String> = body.offers.iter().map(|offer| offer.model.clone()).collect();
-    offers::retire_others(&mut tx, node.id, &kept).await?;
+    let kept = replace(&mut tx, &app, node.id, &body.offers, now).await?;
     let entry = Entry::new(app.env.mint(), now, caller.actor, "offers.put", caller.node);
     audit::insert(&mut tx, entry.of_provider(caller.provider).with(json!({ "models": kept }))).await?;
     let (version, offers) = offers::list_of(&mut tx, node.id).await?;
@@ -71,6 +67,22 @@ async fn put(
         tracing::warn!(%error, "posted prices will be read a little later");
     }
     Ok(tagged(version, &offers, now))
+}
+
+/// Makes `specs` the whole of a claimed set and posts their prices. Returns their models.
+pub(crate) async fn replace(
+    conn: &mut PgConnection,
+    app: &AppState,
+    node: NodeId,
+    specs: &[OfferSpec],
+    now: Timestamp,
+) -> Result<Vec<String>, ApiError> {
+    for spec in specs {
+        put_one(conn, app, node, spec, now).await?;
+    }
+    let kept: Vec<String> = specs.iter().map(|offer| offer.model.clone()).collect();
+    offers::retire_others(conn, node, &kept).await?;
+    Ok(kept)
 }
 
 /// Stores one offer of a claimed set and posts its price. A new one is checked before customers get to it.

@@ -1,21 +1,31 @@
 //! The provider API: how a provider joins, proves its wallet, and runs its nodes.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use http::StatusCode;
+use protocol::challenge::Purpose;
 use protocol::session::{CreateProvider, CreatedProvider, ProviderView};
 use protocol::{Env, ProviderId, Timestamp};
 use scheduler::provider::{Provider, ProviderState};
 use serde_json::json;
+use sqlx::PgConnection;
 
-use super::{challenges, heartbeats, nodes, offers, reports, sessions};
+use super::{bandwidth, challenges, earnings, heartbeats, nodes, offers, reports, sessions};
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{Json, ProviderCaller};
 use crate::state::AppState;
 use crate::store::audit::{self, Actor, Entry};
-use crate::store::challenges::Purpose;
+
+/// How long a provider that never proves its wallet is kept.
+pub const PENDING_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Providers that may wait to prove their wallet at once. Announcing one needs no key, so the table needs a bound.
+const MAX_PENDING: i64 = 1_000;
+/// When there are as many, one this old makes room: its first challenge is over, so nobody is just signing it.
+const LAPSED_AFTER: Duration = Duration::from_secs(600);
 
 /// Every route under `/providers` but the tunnel.
 pub fn routes() -> Router<AppState> {
@@ -28,6 +38,8 @@ pub fn routes() -> Router<AppState> {
         .merge(offers::routes())
         .merge(heartbeats::routes())
         .merge(reports::routes())
+        .merge(earnings::routes())
+        .merge(bandwidth::routes())
 }
 
 /// Registers a provider. It stays pending, without a key, until its wallet has signed the challenge.
@@ -40,13 +52,25 @@ async fn register(
     let now = app.env.now();
     let provider = provider(&app.env, body, now);
     let mut tx = app.db.begin().await?;
+    make_room(&mut tx, now).await?;
     scheduler::store::providers::insert(&mut tx, &provider).await?;
-    let challenge = challenges::issue(&mut tx, &app.env, &provider, Purpose::Register).await?;
+    let challenge = challenges::issue(&mut tx, &app, &provider, Purpose::Register).await?;
     let actor = Actor::Wallet(provider.receipt_address);
     let entry = Entry::new(app.env.mint(), now, actor, "provider.registered", provider.id).of_provider(provider.id);
     audit::insert(&mut tx, entry.with(json!({ "slug": provider.slug }))).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(CreatedProvider { provider: view(&provider), challenge })))
+}
+
+/// Keeps announcements within their bound: the oldest gives way to a new one, once it has had its time.
+async fn make_room(conn: &mut PgConnection, now: Timestamp) -> Result<(), ApiError> {
+    if scheduler::store::providers::count_pending(conn).await? < MAX_PENDING
+        || scheduler::store::providers::drop_pending(conn, now.minus(LAPSED_AFTER), 1).await? > 0
+    {
+        return Ok(());
+    }
+    let message = "too many providers are registering just now; try again in a minute";
+    Err(ApiError::overloaded(60_000).with_message(message))
 }
 
 fn provider(env: &Env, body: CreateProvider, now: Timestamp) -> Provider {

@@ -37,9 +37,11 @@ async fn open(
     let now = app.env.now();
     check(&body, now)?;
     let mut tx = app.db.begin().await?;
-    let stored = nodes::owned(&mut tx, provider, node).await?;
+    let stored = nodes::present(&mut tx, provider, node).await?;
     verify(&stored.public_key, node, &body)?;
     providers::active(&scheduler::store::providers::get(&mut tx, provider).await?)?;
+    // Until this session is stored the node can't be removed: a removal finds it and ends it.
+    scheduler::store::nodes::hold_present(&mut tx, node).await?;
     if store::sessions::count_open(&mut tx, node, now).await? >= MAX_SESSIONS {
         return Err(ApiError::overloaded(60_000).with_message("the node has too many sessions; keep one and reuse it"));
     }

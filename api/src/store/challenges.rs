@@ -1,33 +1,8 @@
 //! Texts to be signed once by a provider's wallet.
 
+use protocol::challenge::Purpose;
 use protocol::{ChallengeId, ProviderId, Timestamp};
 use sqlx::PgConnection;
-
-/// What a signed challenge brings about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The provider becomes active.
-    Register,
-    /// The provider gets a new key; the ones it had stop.
-    KeyRotation,
-}
-
-impl Purpose {
-    /// As stored and shown.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::KeyRotation => "key_rotation",
-        }
-    }
-
-    /// The purpose of that name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Register, Self::KeyRotation].into_iter().find(|purpose| purpose.name() == text)
-    }
-}
 
 /// A text waiting for its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,19 +48,40 @@ pub async fn insert(conn: &mut PgConnection, new: &Challenge) -> Result<(), sqlx
     Ok(())
 }
 
-/// How many challenges of a provider still wait.
+/// The provider's challenge of that purpose that waits the longest yet, if it still does at `until`.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_open(conn: &mut PgConnection, provider: ProviderId, now: Timestamp) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select count(*) as "count!" from challenges
-            where provider_id = $1 and used_at is null and expires_at > $2"#,
+pub async fn find_open(
+    conn: &mut PgConnection,
+    provider: ProviderId,
+    purpose: Purpose,
+    until: Timestamp,
+) -> Result<Option<Challenge>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select challenge_id as "id: ChallengeId", message, created_at as "created_at: Timestamp",
+                  expires_at as "expires_at: Timestamp"
+             from challenges where provider_id = $1 and purpose = $2 and used_at is null and expires_at >= $3
+            order by expires_at desc limit 1"#,
         provider as ProviderId,
-        now as Timestamp,
+        purpose.name(),
+        until as Timestamp,
     )
-    .fetch_one(conn)
-    .await
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let (created_at, expires_at) = (row.created_at, row.expires_at);
+        Challenge { id: row.id, provider, purpose, message: row.message, created_at, expires_at }
+    }))
+}
+
+/// Drops challenges that expired before `before`, whosever they were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn prune(conn: &mut PgConnection, before: Timestamp) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!("delete from challenges where expires_at < $1", before as Timestamp);
+    Ok(done.execute(conn).await?.rows_affected())
 }
 
 /// Uses a challenge up, unless it was used, has expired or is another provider's. The update locks the

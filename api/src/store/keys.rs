@@ -1,9 +1,15 @@
-//! API keys, by digest. Whoever changes one announces it in the same transaction.
+//! API keys, by digest. Whoever changes one, or what it may do, announces it in the same transaction.
 
-use protocol::{KeyId, OrganizationId, ProjectId, ProviderId, Timestamp};
+mod list;
+
+use protocol::{KeyId, OrganizationId, ProjectId, ProviderId, ServiceAccountId, Timestamp};
 use sqlx::PgConnection;
 
+use super::model_permissions;
+use super::service_accounts::ServiceAccount;
 use crate::keys::{Digest, Holder, KeyRecord};
+
+pub use list::{KeyRow, Owner, find, find_kept, list_kept, list_of};
 
 /// Where changes are announced; the payload is the digest in hex.
 pub const CHANNEL: &str = "steelyard_keys";
@@ -15,6 +21,8 @@ pub struct NewKey {
     pub id: KeyId,
     /// Whom it speaks for.
     pub holder: Holder,
+    /// The service account that holds it, if one does.
+    pub service_account: Option<ServiceAccountId>,
     /// What its owner calls it.
     pub name: String,
     /// The digest of the secret.
@@ -25,30 +33,6 @@ pub struct NewKey {
     pub created_at: Timestamp,
     /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
-}
-
-/// A key as lists show it.
-#[derive(Debug, Clone)]
-pub struct KeyRow {
-    /// What a cache would hold of it.
-    pub record: KeyRecord,
-    /// Enough to recognise the secret.
-    pub hint: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
-/// Which keys a list is about, and so whom a caller may see.
-#[derive(Debug, Clone, Copy)]
-pub enum Owner {
-    /// Inference keys of one project.
-    Project(ProjectId),
-    /// All keys of one organization.
-    Organization(OrganizationId),
-    /// Keys of one provider.
-    Provider(ProviderId),
 }
 
 /// The columns of a key, as far as its holder needs them.
@@ -72,16 +56,20 @@ impl RawHolder {
     }
 }
 
-/// The key of that digest, unless it was revoked. Expiry is for the caller to judge, at each use.
+/// The key of that digest, as long as it counts: not revoked, not disabled, its project not archived. Expiry is
+/// for the caller to judge, at each use.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn find_live(conn: &mut PgConnection, digest: &Digest) -> Result<Option<KeyRecord>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select key_id as "id: KeyId", kind, organization_id as "organization: OrganizationId",
-                  project_id as "project: ProjectId", provider_id as "provider: ProviderId", name,
-                  expires_at as "expires_at: Timestamp"
-             from api_keys where digest = $1 and revoked_at is null"#,
+        r#"select k.key_id as "id: KeyId", k.kind, k.organization_id as "organization: OrganizationId",
+                  k.project_id as "project: ProjectId", k.provider_id as "provider: ProviderId", k.name,
+                  k.expires_at as "expires_at: Timestamp", m.mode as "mode?", m.models as "models?"
+             from api_keys k
+             left join projects p on p.project_id = k.project_id
+             left join model_permissions m on m.project_id = k.project_id
+            where k.digest = $1 and k.revoked_at is null and k.disabled_at is null and p.archived_at is null"#,
         digest.as_slice(),
     )
     .fetch_optional(conn)
@@ -89,7 +77,14 @@ pub async fn find_live(conn: &mut PgConnection, digest: &Digest) -> Result<Optio
     row.map(|row| {
         let holder =
             RawHolder { kind: row.kind, organization: row.organization, project: row.project, provider: row.provider };
-        Ok(KeyRecord { id: row.id, holder: holder.parse()?, name: row.name, expires_at: row.expires_at })
+        let models = row.mode.zip(row.models).map(|(mode, models)| model_permissions::parse(&mode, models));
+        Ok(KeyRecord {
+            id: row.id,
+            holder: holder.parse()?,
+            name: row.name,
+            expires_at: row.expires_at,
+            models: models.transpose()?,
+        })
     })
     .transpose()
 }
@@ -108,13 +103,15 @@ pub async fn insert(conn: &mut PgConnection, new: &NewKey) -> Result<(), sqlx::E
     };
     sqlx::query!(
         "insert into api_keys
-                (key_id, kind, organization_id, project_id, provider_id, name, digest, hint, created_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                (key_id, kind, organization_id, project_id, provider_id, service_account_id, name, digest, hint,
+                 created_at, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         new.id as KeyId,
         new.holder.kind().name(),
         organization as Option<OrganizationId>,
         project as Option<ProjectId>,
         provider as Option<ProviderId>,
+        new.service_account as Option<ServiceAccountId>,
         new.name,
         new.digest.as_slice(),
         new.hint,
@@ -174,74 +171,76 @@ pub async fn revoke_provider(
     Ok(digests.len() as u64)
 }
 
-/// One key of `owner`, revoked or not.
+/// Revokes every key a service account holds.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(conn: &mut PgConnection, id: KeyId, owner: Option<Owner>) -> Result<Option<KeyRow>, sqlx::Error> {
-    Ok(list(conn, owner, Some(id), None, 1).await?.pop())
+pub async fn revoke_service_account(
+    conn: &mut PgConnection,
+    account: &ServiceAccount,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let digests = sqlx::query_scalar!(
+        "update api_keys set revoked_at = $3
+          where organization_id = $1 and service_account_id = $2 and revoked_at is null returning digest",
+        account.organization as OrganizationId,
+        account.id as ServiceAccountId,
+        now as Timestamp,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for digest in &digests {
+        announce_bytes(&mut *conn, digest).await?;
+    }
+    Ok(())
 }
 
-/// Keys of `owner`, newest first, those older than `after` when it is given; of everybody without an owner.
+/// Renames a key, and lets it rest or count again; what is `None` stays. Announces it. The key is one its caller
+/// has found; its row stays locked until the transaction ends.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_of(
+pub async fn update(
     conn: &mut PgConnection,
-    owner: Option<Owner>,
-    after: Option<KeyId>,
-    limit: u32,
-) -> Result<Vec<KeyRow>, sqlx::Error> {
-    list(conn, owner, None, after, limit).await
+    id: KeyId,
+    name: Option<&str>,
+    disabled: Option<bool>,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let digest = sqlx::query_scalar!(
+        "update api_keys
+            set name = coalesce($2, name),
+                disabled_at = case when $3 then coalesce(disabled_at, $4) when $3 is null then disabled_at end
+          where key_id = $1 returning digest",
+        id as KeyId,
+        name,
+        disabled,
+        now as Timestamp,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    announce_bytes(conn, &digest).await
 }
 
-async fn list(
+/// Announces every key of a project, whose rights have changed: each cache reads them again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn announce_project(
     conn: &mut PgConnection,
-    owner: Option<Owner>,
-    id: Option<KeyId>,
-    after: Option<KeyId>,
-    limit: u32,
-) -> Result<Vec<KeyRow>, sqlx::Error> {
-    let (project, organization, provider) = match owner {
-        None => (None, None, None),
-        Some(Owner::Project(project)) => (Some(project), None, None),
-        Some(Owner::Organization(organization)) => (None, Some(organization), None),
-        Some(Owner::Provider(provider)) => (None, None, Some(provider)),
-    };
-    let rows = sqlx::query!(
-        r#"select key_id as "id: KeyId", kind, organization_id as "organization: OrganizationId",
-                  project_id as "project: ProjectId", provider_id as "provider: ProviderId", name, hint,
-                  created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp",
-                  revoked_at as "revoked_at: Timestamp"
-             from api_keys
-            where ($1::uuid is null or (project_id = $1 and kind = 'inference'))
-              and ($2::uuid is null or organization_id = $2)
-              and ($3::uuid is null or provider_id = $3)
-              and ($4::uuid is null or key_id = $4)
-              and ($5::uuid is null or key_id < $5)
-            order by key_id desc limit $6"#,
-        project as Option<ProjectId>,
-        organization as Option<OrganizationId>,
-        provider as Option<ProviderId>,
-        id as Option<KeyId>,
-        after as Option<KeyId>,
-        i64::from(limit),
+    organization: OrganizationId,
+    project: ProjectId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select pg_notify($1, encode(digest, 'hex')) from api_keys
+          where organization_id = $2 and project_id = $3 and revoked_at is null",
+        CHANNEL,
+        organization as OrganizationId,
+        project as ProjectId,
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let holder = RawHolder {
-                kind: row.kind,
-                organization: row.organization,
-                project: row.project,
-                provider: row.provider,
-            };
-            let holder = holder.parse()?;
-            let record = KeyRecord { id: row.id, holder, name: row.name, expires_at: row.expires_at };
-            Ok(KeyRow { record, hint: row.hint, created_at: row.created_at, revoked_at: row.revoked_at })
-        })
-        .collect()
+    Ok(())
 }
 
 async fn announce(conn: &mut PgConnection, digest: &Digest) -> Result<(), sqlx::Error> {

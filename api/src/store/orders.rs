@@ -78,6 +78,15 @@ pub async fn find(conn: &mut PgConnection, node: NodeId) -> Result<Option<Order>
     .transpose()
 }
 
+/// Forgets whatever order a node has.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(conn: &mut PgConnection, node: NodeId) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from node_orders where node_id = $1", node as NodeId).execute(conn).await?;
+    Ok(())
+}
+
 /// Forgets a resume that the node has taken, unless another order came meanwhile.
 ///
 /// # Errors

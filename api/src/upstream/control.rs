@@ -34,8 +34,10 @@ pub async fn drive(app: &AppState, node: NodeId, tunnel: &Arc<Tunnel>) {
     let _mine = turn.lock().await;
     while tunnel.is_live() {
         let control = app.scheduler.control(node);
-        if let Err(error) = hold(app, &control, tunnel).await {
-            tracing::debug!(node.id = %node, %error, "a control stream ended");
+        let ended = hold(app, &control, tunnel).await;
+        tracing::debug!(node.id = %node, error = %ended, "a control stream ended");
+        if matches!(ended, Ended::Restating) {
+            continue;
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
@@ -56,9 +58,11 @@ enum Ended {
     TooLong,
     #[error("the node closed its stream")]
     Closed,
+    #[error("its counters have come apart and are restated on a new one")]
+    Restating,
 }
 
-async fn hold(app: &AppState, control: &Control, tunnel: &Arc<Tunnel>) -> Result<(), Ended> {
+async fn hold(app: &AppState, control: &Control, tunnel: &Arc<Tunnel>) -> Ended {
     let (lines, body) = mpsc::channel::<Bytes>(MAX_WAITING);
     let replica = HeaderValue::try_from(app.billing.boot().to_string()).unwrap_or(HeaderValue::from_static("replica"));
     let mut request = Request::new(BoxBody::new(Lines(body)));
@@ -66,30 +70,32 @@ async fn hold(app: &AppState, control: &Control, tunnel: &Arc<Tunnel>) -> Result
     *request.uri_mut() = http::Uri::from_static("http://node/steelyard/v1/control");
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     request.headers_mut().insert(ours::REPLICA, replica);
-    let place = tunnel.enter().ok_or(Ended::NoPlace)?;
+    let Some(place) = tunnel.enter() else { return Ended::NoPlace };
     let speak = speak(control, &lines);
     let listen = async {
-        let response = place.send(request, Duration::from_secs(2)).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Ended::Status(response.status()));
-        }
-        hear(control, response.into_body()).await
+        let response = match place.send(request, Duration::from_secs(2)).await {
+            Ok(response) if response.status() == StatusCode::OK => response,
+            Ok(response) => return Ended::Status(response.status()),
+            Err(error) => return error.into(),
+        };
+        hear(control, response.into_body()).await.err().unwrap_or(Ended::Closed)
     };
     // Both run until one ends; the other is dropped with it, so neither outlives the stream.
     tokio::select! {
         ended = listen => ended,
-        () = speak => Err(Ended::Closed),
+        ended = speak => ended,
     }
 }
 
-async fn speak(control: &Control, lines: &mpsc::Sender<Bytes>) {
-    loop {
-        for frame in control.outbound().await {
+async fn speak(control: &Control, lines: &mpsc::Sender<Bytes>) -> Ended {
+    while let Some(frames) = control.outbound().await {
+        for frame in frames {
             if lines.send(line(&frame)).await.is_err() {
-                return;
+                return Ended::Closed;
             }
         }
     }
+    Ended::Restating
 }
 
 fn line(frame: &ReplicaFrame) -> Bytes {
@@ -115,7 +121,7 @@ async fn hear(control: &Control, mut body: Incoming) -> Result<(), Ended> {
             return Err(Ended::TooLong);
         }
     }
-    Err(Ended::Closed)
+    Ok(())
 }
 
 /// A request body that is written as it comes.

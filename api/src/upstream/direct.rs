@@ -2,6 +2,7 @@
 //! called, redirects are not followed, and what was checked is what is connected to.
 
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -39,15 +40,18 @@ pub enum Refusal {
 pub struct DirectConfig {
     /// Lets loopback and private addresses and plain HTTP through. For tests and demos only.
     pub allow_private: bool,
-    /// Longest wait for a connection.
+    /// Longest wait for a connection: its name, its socket and its TLS together.
     pub connect_timeout: Duration,
 }
+
+type Https = HttpsConnector<HttpConnector<PublicResolver>>;
 
 /// The client for direct nodes: HTTP/1.1 with keep-alive.
 #[derive(Clone)]
 pub struct Direct {
-    client: Client<HttpsConnector<HttpConnector<PublicResolver>>, BoxBody<Bytes, std::convert::Infallible>>,
+    client: Client<Bounded<Https>, BoxBody<Bytes, std::convert::Infallible>>,
     allow_private: bool,
+    connect_timeout: Duration,
 }
 
 impl Direct {
@@ -67,8 +71,8 @@ impl Direct {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
-            .build(https);
-        Self { client, allow_private: config.allow_private }
+            .build(Bounded { inner: https, limit: config.connect_timeout });
+        Self { client, allow_private: config.allow_private, connect_timeout: config.connect_timeout }
     }
 
     /// Sends a request to `base_url` + the request's path.
@@ -80,7 +84,6 @@ impl Direct {
         base_url: &str,
         key: Option<&str>,
         mut request: NodeRequest,
-        connect: Duration,
     ) -> Result<NodeResponse, SendError> {
         *request.uri_mut() = self.target(base_url, request.uri())?;
         if let Some(key) = key {
@@ -88,9 +91,23 @@ impl Direct {
             bearer.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, bearer);
         }
+        self.call(request).await
+    }
+
+    /// Sends a request to exactly `url`, by the same rules.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was answered.
+    pub async fn send_to(&self, url: &str, mut request: NodeRequest) -> Result<NodeResponse, SendError> {
+        check_target(url, self.allow_private)?;
+        *request.uri_mut() = url.parse().map_err(|_| Refusal::Url)?;
+        self.call(request).await
+    }
+
+    async fn call(&self, request: NodeRequest) -> Result<NodeResponse, SendError> {
         self.client.request(request).await.map_err(|error| {
             if error.is_connect() && is_timeout(&error) {
-                SendError::ConnectTimeout(connect)
+                SendError::ConnectTimeout(self.connect_timeout)
             } else {
                 SendError::Broken(error.into())
             }
@@ -118,8 +135,22 @@ impl Direct {
 /// [`Refusal`] with the reason.
 pub fn check_url(text: &str, allow_private: bool) -> Result<(), Refusal> {
     let url = Url::parse(text).map_err(|_| Refusal::Url)?;
-    let bare =
-        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if url.query().is_some() {
+        return Err(Refusal::Url);
+    }
+    check(&url, allow_private)
+}
+
+/// Checks a URL that is called as it stands, query and all.
+///
+/// # Errors
+/// [`Refusal`] with the reason.
+pub fn check_target(text: &str, allow_private: bool) -> Result<(), Refusal> {
+    check(&Url::parse(text).map_err(|_| Refusal::Url)?, allow_private)
+}
+
+fn check(url: &Url, allow_private: bool) -> Result<(), Refusal> {
+    let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     if !bare || !matches!(url.scheme(), "https" | "http") {
         return Err(Refusal::Url);
     }
@@ -174,12 +205,45 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+        if error.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+/// A connector whose whole work has one limit. The library's own covers the socket only, and a name that never
+/// resolves or a handshake that never ends would hold an attempt for as long as a first token may take.
+#[derive(Clone)]
+struct Bounded<C> {
+    inner: C,
+    limit: Duration,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<C> tower::Service<Uri> for Bounded<C>
+where
+    C: tower::Service<Uri>,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.limit, self.inner.call(target));
+        Box::pin(async move {
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "connecting took too long");
+            connecting.await.map_err(late)?.map_err(Into::into)
+        })
+    }
 }
 
 /// Resolves names and refuses those with any address inside some network: what passes is connected to as is.
@@ -214,6 +278,20 @@ impl tower::Service<Name> for PublicResolver {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_node_that_never_ends_its_handshake_is_given_up_within_the_limit() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("https://{}/v1", silent.local_addr().unwrap());
+        let limit = Duration::from_millis(200);
+        let direct = Direct::new(DirectConfig { allow_private: true, connect_timeout: limit });
+        let request = http::Request::post("http://node/v1/chat/completions");
+        let request = request.body(BoxBody::new(http_body_util::Empty::new())).unwrap();
+        let sent = tokio::time::timeout(10 * limit, direct.send(&base_url, None, request)).await;
+        let error = sent.expect("the limit covers TLS as well").unwrap_err();
+        assert!(matches!(error, SendError::ConnectTimeout(told) if told == limit), "{error:?}");
+        assert!(error.is_unsent());
+    }
+
     #[test]
     fn only_public_addresses_are_called() {
         let inside = [
@@ -243,6 +321,9 @@ mod tests {
         check_url("https://93.184.215.14/v1", false).unwrap();
         check_url("https://gpu.example/v1", false).unwrap();
         check_url("http://127.0.0.1:8080/v1", true).unwrap();
+        check_target("https://gpu.example/hook?token=x", false).unwrap();
+        assert!(matches!(check_target("https://10.0.0.1/hook?token=x", false), Err(Refusal::Private(_))));
+        assert_eq!(check_target("http://gpu.example/hook", false), Err(Refusal::Plain));
     }
 
     #[test]

@@ -102,7 +102,8 @@ impl Upstreams {
         fits.then(|| Registered { pool: self.clone(), node, tunnel: Arc::clone(tunnel) })
     }
 
-    /// Sends a request on the node's least busy tunnel, or to its address.
+    /// Sends a request on the node's least busy tunnel, or to its address. `connect` bounds the wait for a
+    /// stream; connections to addresses have the limit of [`super::DirectConfig`].
     ///
     /// # Errors
     /// [`SendError`]; nothing was answered.
@@ -114,7 +115,7 @@ impl Upstreams {
                 Ok(Answer { response, place: Some(place) })
             }
             Route::Direct { base_url, key } => {
-                let response = self.0.direct.send(base_url, key.as_deref(), request, connect).await?;
+                let response = self.0.direct.send(base_url, key.as_deref(), request).await?;
                 Ok(Answer { response, place: None })
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::client::conn::http2;
-use hyper::upgrade::Upgraded;
+use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use protocol::NodeId;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,16 @@ use super::{NodeRequest, NodeResponse, SendError};
 /// How far one unread stream may fill: some seconds of any model's output, little enough that a
 /// thousand readers that stopped still fit the connection's window.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// The HTTP/2 library closes a connection whose unread small frames exceed a budget that grows with
-/// this window; at 64 MiB no single reader can exhaust it.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+/// The HTTP/2 library closes a connection whose unread small frames exceed a budget of half this window: each
+/// counts as what it lacks to 256 bytes. A full stream window of 84-byte tokens costs a quarter of a megabyte, so
+/// at 256 MiB every stream of a tunnel may stall at once. It is no memory by itself: the stream windows bound that.
+const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
+/// The library also closes a connection for good after so many frames that came for streams it had forgotten.
+/// That is what is still on its way when callers leave during a stall, so a tunnel meets it over the days; a peer
+/// that does it on purpose costs us one small frame each time until then.
+const LATE_FRAMES: usize = 100_000;
+/// Cancelled streams that are remembered for a second, so that what is on its way for them is no error yet.
+const REMEMBERED_RESETS: usize = 1_024;
 /// A peer that vanished is noticed after one interval and one timeout.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,18 +46,17 @@ pub struct Tunnel {
 pub struct Place(Arc<Tunnel>);
 
 impl Tunnel {
-    /// Turns the roles round on an upgraded connection: from here on the node serves, until `cut`.
+    /// Turns the roles round on a connection the node dialled: from here on the node serves, until `cut`.
     ///
     /// Returns the tunnel and the future that drives it; the tunnel is dead once that future ends.
     ///
     /// # Errors
     /// When the HTTP/2 preface can't be exchanged.
-    pub async fn open(
+    pub async fn open<T: Read + Write + Unpin + Send + 'static>(
         node: NodeId,
-        upgraded: Upgraded,
+        io: T,
         cut: CancellationToken,
-    ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), hyper::Error> {
-        // `Upgraded` replays what the node sent right behind its request.
+    ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<T>), hyper::Error> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -58,8 +64,9 @@ impl Tunnel {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
-            .max_concurrent_reset_streams(1_024)
-            .handshake(Cut::new(upgraded, cut))
+            .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            .max_local_error_reset_streams(LATE_FRAMES)
+            .handshake(Cut::new(io, cut))
             .await?;
         let tunnel = Arc::new(Self { node, sender, open: AtomicU32::new(0), dead: AtomicBool::new(false) });
         let driven = Arc::clone(&tunnel);

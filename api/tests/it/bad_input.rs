@@ -1,7 +1,12 @@
 //! What callers send that can't be served: each refused in one shape, with words, and for nothing.
 
-use api::router::router;
+use std::time::Duration;
+
+use api::router::{dress, router};
+use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::response::Response;
+use axum::routing::get;
 use http::{HeaderMap, Method, Request, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -35,15 +40,7 @@ impl Desk {
     }
 
     async fn send(&self, request: Request<Body>) -> Refused {
-        let response = router(self.test.app.clone()).oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, 1 << 20).await.unwrap();
-        let body: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
-        let keys: Vec<_> = body.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["error"], "{body}");
-        let refused = Refused { status: parts.status, headers: parts.headers, error: body["error"].clone() };
-        refused.is_in_shape();
-        refused
+        Refused::read(router(self.test.app.clone()).oneshot(request).await.unwrap()).await
     }
 
     async fn post(&self, body: impl Into<Body>) -> Refused {
@@ -63,6 +60,17 @@ impl Desk {
 }
 
 impl Refused {
+    async fn read(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
+        let keys: Vec<_> = body.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["error"], "{body}");
+        let refused = Refused { status: parts.status, headers: parts.headers, error: body["error"].clone() };
+        refused.is_in_shape();
+        refused
+    }
+
     /// The one shape of errors, and the headers every answer has.
     fn is_in_shape(&self) {
         let error = self.error.as_object().unwrap();
@@ -254,6 +262,50 @@ async fn a_body_that_never_ends_is_given_up_on() {
     let endless = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
     let refused = desk.post(Body::from_stream(endless)).await;
     assert_eq!((refused.status.as_u16(), refused.param()), (400, None));
+}
+
+#[tokio::test]
+async fn nor_is_one_of_a_caller_without_a_key() {
+    let test = TestApp::start_with(|config| config.server.body_timeout_ms = 100).await;
+    let (organization, key) = test.customer().await;
+    let desk = Desk { test, key, organization };
+    let endless = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let request = Request::post("/v1/providers").header("content-type", "application/json");
+    let sent = desk.send(request.body(Body::from_stream(endless)).unwrap());
+    let refused = tokio::time::timeout(Duration::from_secs(10), sent).await.expect("the body is waited for");
+    assert_eq!((refused.status.as_u16(), refused.param()), (400, None));
+    let large = Request::post("/v1/providers").header("content-type", "application/json");
+    let refused = desk.send(large.body(Body::from(vec![b' '; 3 << 20])).unwrap()).await;
+    assert_eq!(refused.status, 413);
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_like_any_other_fault() {
+    let desk = Desk::open().await;
+    let routes = Router::new().route("/panic", get(async || -> Response { panic!("a handler of a test") }));
+    let response = dress(routes, desk.test.app.clone()).oneshot(Request::get("/panic").body(Body::empty()).unwrap());
+    let refused = Refused::read(response.await.unwrap()).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (500, Some("internal_error")));
+}
+
+#[tokio::test]
+async fn a_clients_own_name_for_a_call_is_taken_if_it_is_one_and_said_back_nowhere() {
+    let desk = Desk::open().await;
+    let send = |value: &[u8]| {
+        let request = Request::get("/v1/unknown").header("x-client-request-id", value);
+        let attributed = request.header("http-referer", "https://app.example").header("x-title", "An app");
+        desk.send(attributed.body(Body::empty()).unwrap())
+    };
+    for good in ["my-own-name-7".to_owned(), "x".repeat(512), String::new()] {
+        let refused = send(good.as_bytes()).await;
+        assert_eq!(refused.code(), Some("unknown_url"));
+        let said = format!("{:?} {}", refused.headers, refused.error);
+        assert!(good.is_empty() || !said.contains(&good), "{said}");
+    }
+    for bad in ["x".repeat(513).into_bytes(), "n\u{e4}me".as_bytes().to_vec()] {
+        let refused = send(&bad).await;
+        assert_eq!((refused.status.as_u16(), refused.param()), (400, Some("X-Client-Request-Id")));
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
+use platform::testing::START;
+use protocol::Timestamp;
 use serde_json::json;
 
 use crate::support::{TestApp, text};
@@ -38,6 +40,49 @@ async fn headers_that_name_another_organization_are_refused() {
     let as_member = |named: &str| test.get("/v1/key").bearer(&key).header("openai-organization", named).send();
     assert_eq!(as_member(&org).await.status, 200);
     assert_eq!(as_member(&other).await.status, 401);
+}
+
+#[tokio::test]
+async fn headers_that_name_another_project_are_refused() {
+    let test = TestApp::start().await;
+    let (org, key) = test.customer().await;
+    let project = text(&test.admin(&["project", "create", "--org", &org, "Other"]).await["project"]);
+    let other = test.admin(&["key", "create", "--org", &org, "--project", &project]).await;
+    let other = text(&other["secret"]);
+    let ask = |key: &str, named: &str| test.get("/v1/key").bearer(key).header("openai-project", named).send();
+    assert_eq!(ask(&other, &project).await.status, 200);
+    let reply = ask(&key, &project).await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (401, Some("invalid_api_key")));
+    assert_eq!(ask(&key, "").await.status, 200);
+    assert_eq!(ask(&key, "default").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_key_shows_what_it_used_today_this_week_this_month_and_in_all() {
+    let test = TestApp::start().await;
+    let (_, key) = test.customer().await;
+    // A Wednesday; the week began on Monday the 12th.
+    let at =
+        |day: i64, hour: i64| Timestamp::from_unix_seconds(START.unix_seconds() + (day - 1) * 86_400 + hour * 3_600);
+    test.clock.set(at(14, 5));
+    for (day, hour, dollars) in [(14, 0, 1), (13, 23, 2), (12, 0, 4), (11, 23, 8), (1, 0, 16), (0, 23, 32)] {
+        sqlx::query!(
+            "insert into usage_hours (hour, account_id, project_id, key_id, model, requests, prompt, cached_prompt,
+                                      cache_write, completion, internal_reasoning, charge_nano_usd)
+             select $1, organization_id, project_id, key_id, 'org/name', 1, 0, 0, 0, 0, 0, $2 from api_keys",
+            at(day, hour) as Timestamp,
+            dollars * 1_000_000_000_i64,
+        )
+        .execute(&test.app.db)
+        .await
+        .unwrap();
+    }
+    let shown = test.get("/v1/key").bearer(&key).send().await.json;
+    let used = |name: &str| text(&shown["data"][name]);
+    assert_eq!(used("usage_daily"), "1.00");
+    assert_eq!(used("usage_weekly"), "7.00");
+    assert_eq!(used("usage_monthly"), "31.00");
+    assert_eq!(used("usage"), "63.00");
 }
 
 #[tokio::test]
@@ -108,6 +153,43 @@ async fn without_notices_a_revoked_key_stops_within_a_second_too() {
     test.admin(&["key", "revoke", &text(&listed[0]["key"])]).await;
     test.clock.advance(Duration::from_millis(999));
     assert_eq!(keys.find(&secret).await.unwrap_err().status(), 401);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_keeps_no_revoked_key_alive() {
+    let test = TestApp::start().await;
+    let (_, secret) = test.customer().await;
+    let keys = api::keys::Keys::new(test.app.db.clone(), test.app.env.clone());
+    keys.find(&secret).await.unwrap();
+    test.clock.set(START.minus(Duration::from_secs(3_600)));
+    // Without a notice, as when the channel is lost.
+    sqlx::query!("update api_keys set revoked_at = now()").execute(&test.app.db).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(999)).await;
+    assert_eq!(keys.find(&secret).await.unwrap_err().status(), 401);
+}
+
+#[tokio::test]
+async fn fifty_callers_of_a_database_that_says_nothing_are_told_so_together() {
+    // Accepts, and is silent.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://nobody@{}/nothing", listener.local_addr().unwrap());
+    let db = sqlx::postgres::PgPoolOptions::new().acquire_timeout(PATIENCE).connect_lazy(&url).unwrap();
+    let env = protocol::Env::system();
+    let secret = api::keys::Secret::mint(&env, api::keys::KeyKind::Inference);
+    let keys = api::keys::Keys::new(db, env);
+    let ask = || async {
+        let began = Instant::now();
+        let refused = keys.find(secret.expose()).await.unwrap_err();
+        (refused.status().as_u16(), began.elapsed())
+    };
+    for (status, waited) in futures_util::future::join_all((0..50).map(|_| ask())).await {
+        assert_eq!(status, 503);
+        assert!(waited < Duration::from_secs(3), "one after another: {waited:?}");
+    }
+    // What was found out holds for those who come right after.
+    let (status, waited) = ask().await;
+    assert_eq!(status, 503);
+    assert!(waited < Duration::from_millis(250), "{waited:?}");
 }
 
 #[tokio::test]

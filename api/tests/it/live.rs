@@ -18,8 +18,9 @@ use node::engine::{Fault, Faults, Latency};
 use node::fleet::{self, Member};
 use platform::shutdown::Shutdown;
 use platform::testing::TestDb;
-use protocol::{Env, Price};
+use protocol::{Env, Price, ProviderId};
 use scheduler::provider::OfferState;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -63,6 +64,10 @@ pub struct Live {
     pub organization: String,
     /// With what.
     pub key: String,
+    /// The provider of each node.
+    pub providers: Vec<ProviderId>,
+    /// And its key.
+    pub provider_keys: Vec<String>,
     serving: JoinHandle<()>,
     config: Config,
     db: TestDb,
@@ -107,6 +112,8 @@ impl Setup {
             nodes: Vec::new(),
             organization: String::new(),
             key: String::new(),
+            providers: Vec::new(),
+            provider_keys: Vec::new(),
             serving,
             config: self.config.clone(),
             db,
@@ -153,7 +160,13 @@ impl Live {
     /// Starts a node of a provider made of `seed` that dials `broker`.
     pub async fn launch(&mut self, seed: u8, setup: &Setup, broker: SocketAddr) {
         let plan = self.plan(seed, setup, broker).await;
-        self.nodes.extend(fleet::launch(&plan, 1, &Env::system()));
+        self.start_node(&plan);
+    }
+
+    fn start_node(&mut self, plan: &fleet::Plan) {
+        self.providers.push(plan.provider);
+        self.provider_keys.push(plan.key.expose_secret().to_owned());
+        self.nodes.extend(fleet::launch(plan, 1, &Env::system()));
     }
 
     /// The same with prices of its own: US dollars per million tokens in and out.
@@ -165,7 +178,15 @@ impl Live {
     /// The same with an offer of its own.
     pub async fn launch_offer(&mut self, seed: u8, setup: &Setup, offer: node::config::OfferConfig) {
         let plan = fleet::Plan { offer, ..self.plan(seed, setup, self.address).await };
-        self.nodes.extend(fleet::launch(&plan, 1, &Env::system()));
+        self.start_node(&plan);
+    }
+
+    /// One node as its provider sees it; nodes count from zero.
+    pub async fn node_view(&self, node: usize) -> Value {
+        let (provider, key) = (self.providers[node], &self.provider_keys[node]);
+        let id = self.nodes[node].handle.status().node.unwrap();
+        let path = format!("/v1/providers/{provider}/nodes/{id}");
+        self.call(Method::GET, &path, Some(key), "").await.reply().await.json
     }
 
     async fn plan(&self, seed: u8, setup: &Setup, broker: SocketAddr) -> fleet::Plan {
@@ -250,6 +271,7 @@ async fn broker(config: Config, db: &TestDb, listen: SocketAddr) -> (AppState, S
     api::run::spawn_all(&app);
     let listener = TcpListener::bind(listen).await.unwrap();
     let address = listener.local_addr().unwrap();
+    app.address.set(address).unwrap();
     let (router, server) = (api::router::router(app.clone()), app.config.server.clone());
     let stop = app.shutdown.token().clone();
     let cut = app.upstreams.closing().clone();

@@ -2,17 +2,32 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod bad_input;
 mod bounds;
+mod credits;
+mod dialects;
+mod earning;
+mod edge;
 mod failover;
+mod fleet;
+mod idempotency;
 mod keys;
 mod leaving;
 mod live;
 mod models;
 mod money;
+mod nodes;
+mod operator;
+mod organization;
+mod polling;
+mod probing;
 mod process;
 mod providers;
+mod registering;
 mod stream;
 mod support;
 mod tunnel;
+mod upstream;
+mod webhooks;
 mod works;

@@ -70,6 +70,22 @@ async fn credit_for_one_request_lets_one_run_at_a_time() {
 }
 
 #[tokio::test]
+async fn an_answer_is_there_for_its_own_organization_only() {
+    let live = Live::start().await;
+    let wire = live.chat(json!({})).await;
+    let (request, reply) = (wire.request(), wire.reply().await);
+    live.billed(request).await;
+    let (_, stranger) = live.customer("5.00").await;
+    for id in [request.to_string(), text(&reply.json["id"])] {
+        let path = format!("/v1/generation?id={id}");
+        let own = live.call(Method::GET, &path, Some(&live.key), "").await.reply().await;
+        assert_eq!((own.status.as_u16(), &own.json["data"]["request_id"]), (200, &json!(request)));
+        let theirs = live.call(Method::GET, &path, Some(&stranger), "").await.reply().await;
+        assert_eq!((theirs.status.as_u16(), theirs.code()), (404, Some("not_found")));
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_refused_within_a_second() {
     let live = Live::start().await;
     assert_eq!(live.chat(json!({})).await.reply().await.status, 200);

@@ -7,6 +7,7 @@ mod clock;
 mod database_away;
 mod demo_killed;
 mod engine;
+mod keyed_killed;
 mod node_killed;
 mod settings;
 mod spawn;

@@ -77,7 +77,7 @@ async fn a_lost_key_is_replaced_by_the_wallet_and_stops() {
 #[tokio::test]
 async fn a_slug_is_one_providers() {
     let test = TestApp::start().await;
-    test.register(1).await;
+    test.join(1).await;
     let address = wallet(2).address();
     let body = json!({
         "name": "Other", "slug": "provider-1", "contact_email": "a@b.example", "country": "FR", "terms_version": "1",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use node::engine::Latency;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
@@ -64,29 +65,109 @@ async fn a_client_that_stops_reading_is_cut_off_and_frees_its_engine() {
     live.books_add_up().await;
 }
 
+/// The only node's requests in flight, as the gateway counts them.
+fn in_flight(live: &Live) -> u32 {
+    live.app.scheduler.snapshot().offers().map(|offer| offer.node.in_flight()).sum()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_cancellations_during_a_stall_leave_the_tunnel_standing() {
-    let setup = Setup { tunnels: 1, slots: 256, usd: "500.00", ..Setup::default() };
-    let live = setup.with(|config| config.server.client_stall_timeout_ms = 60_000).pace(2_000, 2.0).start().await;
+    let setup = || {
+        let setup = Setup { nodes: 0, tunnels: 1, slots: 256, usd: "500.00", ..Setup::default() };
+        setup.with(|config| config.scheduler.tunnel_start = 256).pace(2_000, 2.0)
+    };
+    let mut live = setup().start().await;
+    let cable = Cable::to(live.address).await;
+    live.launch(1, &setup(), cable.address).await;
+    live.until_ready(&setup()).await;
     let node = live.nodes[0].handle.status().node.unwrap();
     // It rides on the same tunnel all the while: were that replaced, this stream would break.
-    let mut witness = live.chat(json!({ "stream": true, "max_tokens": 1_000 })).await;
+    let mut witness = live.chat(json!({ "stream": true, "max_tokens": 1_900 })).await;
     witness.until_text().await;
-    let _idle = stop_reading(&live).await;
+    until("the probe and all else is over", PATIENCE, async || in_flight(&live) == 1).await;
 
-    let mut streams = join_all((0..200).map(|_| live.chat(json!({ "stream": true })))).await;
-    assert!(streams.iter().all(|stream| stream.status == 200));
-    streams.clear();
-    // And once more, gone before anybody answered.
-    let hasty = (0..200).map(|_| tokio::time::timeout(Duration::from_millis(3), live.chat(json!({ "stream": true }))));
-    drop(join_all(hasty).await);
+    // The node stops reading. Two hundred requests are sent to it, and every caller leaves.
+    cable.hold(true);
+    let calls = join_all((0..200).map(|_| live.chat(json!({ "stream": true }))));
+    let sent = async {
+        until("all of them are sent", PATIENCE, async || in_flight(&live) == 201).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    tokio::select! {
+        _ = calls => panic!("nobody can have been answered"),
+        () = sent => {}
+    }
+    until("all of them have left", PATIENCE, async || in_flight(&live) == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // It reads on, and finds each request with its end right behind it.
+    cable.hold(false);
 
-    until("only the witness and the idle reader are left", PATIENCE, async || live.active() <= 2).await;
-    assert_eq!(live.app.upstreams.tunnels(node), 1);
     let (_, frames) = live.told(json!({ "max_tokens": 4 })).await;
     assert_eq!(finish(&frames), ["length"]);
     assert_eq!(finish(&witness.frames().await), ["length"]);
-    assert_eq!(live.nodes[0].handle.status().tunnels, 1);
+    assert_eq!(live.app.upstreams.tunnels(node), 1);
+    live.until_idle(PATIENCE).await;
+    live.books_add_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_had_no_byte_yet_is_answered_elsewhere_when_its_tunnel_breaks() {
+    let setup = || {
+        let setup = Setup { nodes: 0, tunnels: 1, ..Setup::default() }.pace(100, 10.0);
+        Setup { latency: Latency { ttft_ms: 700.0, ..setup.latency }, ..setup }
+    };
+    let mut live = setup().start().await;
+    let cable = Cable::to(live.address).await;
+    live.launch(1, &setup(), cable.address).await;
+    live.launch(2, &setup(), live.address).await;
+    live.until_ready(&setup()).await;
+    let there = |stream: bool| json!({ "stream": stream, "provider": { "order": ["provider-1"] } });
+    let mut begun = live.chat(there(true)).await;
+    begun.until_text().await;
+    let waiting = join_all((0..6).map(|n| {
+        let mut fields = there(true);
+        fields["max_tokens"] = (10 + n).into();
+        let sent = live.chat(fields);
+        async {
+            let wire = sent.await;
+            (wire.status, wire.frames().await)
+        }
+    }));
+    let cut = async {
+        until("all are sent", PATIENCE, async || in_flight(&live) == 7).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cable.cut_one();
+    };
+    let (told, ()) = tokio::join!(waiting, cut);
+    for (n, (status, frames)) in told.iter().enumerate() {
+        assert_eq!((status.as_u16(), finish(frames)), (200, vec!["length".to_owned()]));
+        assert_eq!(frames.iter().filter(|frame| !frame.delta().is_empty()).count(), 10 + n);
+    }
+    assert_eq!(finish(&begun.frames().await), ["error"], "nothing of an answer is said twice");
+    live.books_add_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn where_only_websockets_pass_the_tunnels_are_inside_them() {
+    let setup = || Setup { nodes: 0, ..Setup::default() }.pace(400, 1.0);
+    let mut live = setup().start().await;
+    let cable = Cable::picky(live.address).await;
+    live.launch(1, &setup(), cable.address).await;
+    live.until_ready(&setup()).await;
+    let node = live.nodes[0].handle.status().node.unwrap();
+    assert_eq!(live.app.upstreams.tunnels(node), 2);
+    let all = join_all((0..10).map(|_| live.told(json!({})))).await;
+    for (_, frames) in &all {
+        assert_eq!(frames.iter().filter(|frame| !frame.delta().is_empty()).count(), 400);
+    }
+    // A caller that leaves is felt at the other end as well.
+    let mut leaving = live.chat(json!({ "stream": true })).await;
+    leaving.until_text().await;
+    drop(leaving);
+    live.until_idle(Duration::from_secs(1)).await;
+    // A tunnel that breaks is dialled again, the same way.
+    cable.cut_one();
+    until("the node dials again", PATIENCE, async || live.app.upstreams.tunnels(node) == 2).await;
     live.books_add_up().await;
 }
 

@@ -62,8 +62,7 @@ async fn completions_answer_every_prompt_and_are_billed_like_chat() {
 
 #[tokio::test]
 async fn embeddings_come_in_order_in_either_form_for_the_price_of_their_prompt() {
-    let setup = Setup::nodes(0).with(|config| config.providers.probes_to_activate = 0);
-    let mut live = setup.start().await;
+    let mut live = Setup::nodes(0).start().await;
     let vectors = OfferConfig { output_modalities: vec!["embeddings".to_owned()], ..offer(MODEL) };
     live.launch_offer(1, &Setup::nodes(1), vectors).await;
     live.until_ready(&Setup::nodes(1)).await;

@@ -5,6 +5,7 @@
 //! for on that lease, the same number is used up by a loan of nothing, and what the ledger then says is
 //! adopted.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::{Chore, Purse, Refusal, Scope, Standing, Take, Terms};
 use crate::Error;
 use crate::budget::{BudgetScope, Window};
 use crate::config::Leasing;
+use crate::store::line::{Line, answer};
 use crate::store::{self, Ask, LeaseRow, Lent};
 
 /// A refused loan is not asked for again sooner: many waiters share one answer.
@@ -28,6 +30,11 @@ const REFUSAL_HOLDS: Duration = Duration::from_millis(20);
 const WAIT_STEP: Duration = Duration::from_millis(40);
 /// Reopened and resolved at most this often within one loan: each try needs the ledger to have changed.
 const MAX_LOAN_STEPS: u32 = 6;
+
+/// The longest wait for one answer of the ledger: a loan takes milliseconds, and whoever waits for this purse
+/// waits with it. Every statement can be sent again: loans by their number, the rest because repeating it changes
+/// nothing.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// All purses of this replica, and the one who fills and empties them.
 pub(crate) struct Keeper {
@@ -46,6 +53,8 @@ enum Loan {
     Lent,
     Unlimited,
     Refused(Standing),
+    /// The ledger changed under every try, as it may while many ask.
+    Contended,
 }
 
 impl Keeper {
@@ -119,6 +128,10 @@ impl Keeper {
                             *refusal = Some(Refusal { at: Instant::now(), needed: amount, standing });
                             standing
                         }
+                        Loan::Contended if Instant::now() >= deadline => {
+                            return Err(Error::Database(sqlx::Error::PoolTimedOut));
+                        }
+                        Loan::Contended => continue,
                     },
                 }
             };
@@ -130,8 +143,7 @@ impl Keeper {
                 return Err(self.refused(held.scope, amount, standing, held.free()));
             }
             if !asked && self.replicas.load(Ordering::Relaxed) > 1 {
-                let mut conn = self.db.acquire().await?;
-                store::accounts::hint(&mut conn, Hint::Recall(held.scope)).await?;
+                self.tell(Hint::Recall(held.scope)).await?;
                 asked = true;
             }
             let _ = tokio::time::timeout_at(deadline.min(Instant::now() + WAIT_STEP), freed).await;
@@ -193,8 +205,7 @@ impl Keeper {
                 return Ok(Loan::Refused(self.standing(purse.scope, purse.terms(), loan.window).await?));
             }
         }
-        // Only a ledger that changes under each try comes here; the waiter tries again.
-        Ok(Loan::Refused(Standing { lent_unspent: i64::MAX, ..Standing::default() }))
+        Ok(Loan::Contended)
     }
 
     fn ask(&self, seq: i64, need: i64, want: i64, burn: i64, low_below: i64) -> Ask {
@@ -202,11 +213,19 @@ impl Keeper {
         Ask { seq, need, want, burn, low_below, share_bps, ttl_s: self.config.ttl_s.into(), fence: false }
     }
 
+    /// Sends a hint to all replicas.
+    async fn tell(&self, hint: Hint) -> Result<(), sqlx::Error> {
+        let mut line = Line::open(&self.db).await?;
+        let told = answer(ANSWER, store::accounts::hint(&mut line, hint)).await;
+        line.hang_up(told)
+    }
+
     /// Looks up which limit binds the scope.
     async fn learn(&self, purse: &Purse) -> Result<(), sqlx::Error> {
         let Scope::Budget(scope) = purse.scope else { return Ok(()) };
-        let mut conn = self.db.acquire().await?;
-        let budget = store::budgets::find(&mut conn, scope).await?;
+        let mut line = Line::open(&self.db).await?;
+        let found = answer(ANSWER, store::budgets::find(&mut line, scope)).await;
+        let budget = line.hang_up(found)?;
         purse.set_terms(budget.map_or(Terms::Unlimited, Terms::Limited));
         Ok(())
     }
@@ -214,48 +233,52 @@ impl Keeper {
     /// Opens a lease, or finds the one that is open. False when there is nothing to borrow from.
     async fn open(&self, purse: &Purse, now: Timestamp) -> Result<bool, sqlx::Error> {
         let (id, ttl_s) = (self.env.mint(), self.config.ttl_s.into());
-        let mut conn = self.db.acquire().await?;
+        let mut line = Line::open(&self.db).await?;
         let (window, row) = match (purse.scope, purse.terms()) {
             (Scope::Account(account), _) => {
-                (Window::ALWAYS, store::leases::open(&mut conn, id, account, self.boot, ttl_s).await?)
+                let opening = store::leases::open(&mut line, id, account, self.boot, ttl_s);
+                (Window::ALWAYS, answer(ANSWER, opening).await)
             }
             (Scope::Budget(_), Terms::Limited(budget)) => {
                 let window = Window::of(budget.reset, now);
-                let opened = store::budget_leases::open(&mut conn, id, budget.id, window.starts_at, self.boot, ttl_s);
-                (window, opened.await?)
+                let opening = store::budget_leases::open(&mut line, id, budget.id, window.starts_at, self.boot, ttl_s);
+                (window, answer(ANSWER, opening).await)
             }
-            (Scope::Budget(_), _) => return Ok(true),
+            (Scope::Budget(_), _) => return line.hang_up(Ok(true)),
         };
-        let Some(row) = row else { return Ok(false) };
+        let Some(row) = line.hang_up(row)? else { return Ok(false) };
         purse.adopt(row.lease, window, row.lent, row.spent, row.seq, now.plus(self.config.usable()));
         Ok(true)
     }
 
     async fn send(&self, scope: Scope, lease: LeaseId, ask: &Ask) -> Result<Option<Lent>, sqlx::Error> {
-        let mut conn = self.db.acquire().await?;
-        match scope {
-            Scope::Account(_) => store::leases::lend(&mut conn, lease, ask).await,
-            Scope::Budget(_) => store::budget_leases::lend(&mut conn, lease, ask).await,
-        }
+        let mut line = Line::open(&self.db).await?;
+        let lent = match scope {
+            Scope::Account(_) => answer(ANSWER, store::leases::lend(&mut line, lease, ask)).await,
+            Scope::Budget(_) => answer(ANSWER, store::budget_leases::lend(&mut line, lease, ask)).await,
+        };
+        line.hang_up(lent)
     }
 
     async fn find(&self, scope: Scope, lease: LeaseId) -> Result<Option<LeaseRow>, sqlx::Error> {
-        let mut conn = self.db.acquire().await?;
-        match scope {
-            Scope::Account(_) => store::leases::find(&mut conn, lease).await,
-            Scope::Budget(_) => store::budget_leases::find(&mut conn, lease).await,
-        }
+        let mut line = Line::open(&self.db).await?;
+        let found = match scope {
+            Scope::Account(_) => answer(ANSWER, store::leases::find(&mut line, lease)).await,
+            Scope::Budget(_) => answer(ANSWER, store::budget_leases::find(&mut line, lease)).await,
+        };
+        line.hang_up(found)
     }
 
     async fn standing(&self, scope: Scope, terms: Terms, window: Window) -> Result<Standing, sqlx::Error> {
-        let mut conn = self.db.acquire().await?;
-        match (scope, terms) {
-            (Scope::Account(account), _) => store::leases::standing(&mut conn, account).await,
+        let mut line = Line::open(&self.db).await?;
+        let standing = match (scope, terms) {
+            (Scope::Account(account), _) => answer(ANSWER, store::leases::standing(&mut line, account)).await,
             (Scope::Budget(_), Terms::Limited(budget)) => {
-                store::budget_leases::standing(&mut conn, budget.id, window.starts_at).await
+                answer(ANSWER, store::budget_leases::standing(&mut line, budget.id, window.starts_at)).await
             }
             (Scope::Budget(_), _) => Ok(Standing::default()),
-        }
+        };
+        line.hang_up(standing)
     }
 
     /// Adopts the lease as the ledger has it. True when that differs from what was known, or it is gone.
@@ -302,12 +325,12 @@ impl Keeper {
     }
 
     async fn close_all(&self, scope: Scope, leases: &[LeaseId]) -> Result<(), sqlx::Error> {
-        let mut conn = self.db.acquire().await?;
-        match scope {
-            Scope::Account(_) => store::leases::close(&mut conn, leases, None).await?,
-            Scope::Budget(_) => store::budget_leases::close(&mut conn, leases, None).await?,
+        let mut line = Line::open(&self.db).await?;
+        let closed = match scope {
+            Scope::Account(_) => answer(ANSWER, store::leases::close(&mut line, leases, None)).await,
+            Scope::Budget(_) => answer(ANSWER, store::budget_leases::close(&mut line, leases, None)).await,
         };
-        Ok(())
+        line.hang_up(closed).map(drop)
     }
 
     /// Does what a purse needs: refresh, hand back, close, resolve.
@@ -335,35 +358,67 @@ impl Keeper {
 
     /// Acts on a hint from another replica.
     pub async fn hinted(&self, hint: Hint) -> Result<(), sqlx::Error> {
-        let (Hint::Recall(scope) | Hint::Changed(scope)) = hint;
-        let Some(purse) = self.purses.pin().get(&scope).cloned() else { return Ok(()) };
+        let known = |scope| self.purses.pin().get(&scope).cloned();
         match hint {
-            Hint::Recall(_) => self.attend(&purse, true).await,
-            Hint::Changed(Scope::Account(_)) => {
-                purse.distrust();
-                Ok(())
+            Hint::Joined(_) => self.count_replicas().await?,
+            Hint::Recall(scope) => {
+                if let Some(purse) = known(scope) {
+                    self.attend(&purse, true).await?;
+                }
             }
-            Hint::Changed(Scope::Budget(_)) => self.learn(&purse).await,
+            Hint::Changed(scope) => match (scope, known(scope)) {
+                (_, None) => {}
+                (Scope::Account(_), Some(purse)) => purse.distrust(),
+                (Scope::Budget(_), Some(purse)) => self.learn(&purse).await?,
+            },
         }
+        Ok(())
+    }
+
+    /// Makes this replica known to the others, and learns how many there are. Until it has, it would ask nobody
+    /// for idle money and take an account for richer than it is; and so would they.
+    pub async fn join(&self) -> Result<(), sqlx::Error> {
+        self.count_replicas().await?;
+        self.tell(Hint::Joined(self.boot)).await
+    }
+
+    async fn count_replicas(&self) -> Result<(), sqlx::Error> {
+        let mut line = Line::open(&self.db).await?;
+        let seen = answer(ANSWER, store::replicas::seen(&mut line, self.boot, f64::from(self.config.ttl_s))).await;
+        self.replicas.store(line.hang_up(seen)?.max(1), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Renews all leases, learns changed limits, and puts away what nobody uses.
     pub async fn renew(&self) -> Result<(), sqlx::Error> {
         let now = self.env.now();
         let purses: Vec<Arc<Purse>> = self.purses.pin().values().cloned().collect();
-        let mut conn = self.db.acquire().await?;
-        let alive_s = f64::from(self.config.ttl_s);
-        let replicas = store::replicas::seen(&mut conn, self.boot, alive_s).await?;
-        self.replicas.store(replicas.max(1), Ordering::Relaxed);
+        self.count_replicas().await?;
+        let mut line = Line::open(&self.db).await?;
+        let renewed = self.renew_on(&mut line, &purses).await;
+        line.hang_up(renewed)?;
+        let idle_before = now.minus(Duration::from_secs(self.config.idle_s.into()));
+        for purse in &purses {
+            if purse.retire(idle_before) {
+                self.purses.pin().remove(&purse.scope);
+            } else if purse.chore(false).is_some() {
+                self.call(purse);
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew_on(&self, line: &mut Line, purses: &[Arc<Purse>]) -> Result<(), sqlx::Error> {
         let budgets: Vec<BudgetScope> =
             purses.iter().filter_map(|p| if let Scope::Budget(scope) = p.scope { Some(scope) } else { None }).collect();
-        let limits = store::budgets::list(&mut conn, &budgets).await?;
-        for purse in &purses {
+        let limits = answer(ANSWER, store::budgets::list(line, &budgets)).await?;
+        for purse in purses {
             if let Scope::Budget(scope) = purse.scope {
                 let limit = limits.iter().find(|budget| budget.scope == scope);
                 purse.set_terms(limit.copied().map_or(Terms::Unlimited, Terms::Limited));
             }
         }
+        let ttl_s = f64::from(self.config.ttl_s);
         let (accounts, limited): (Vec<_>, Vec<_>) =
             purses.iter().partition(|purse| matches!(purse.scope, Scope::Account(_)));
         for (group, is_account) in [(&accounts, true), (&limited, false)] {
@@ -373,24 +428,15 @@ impl Keeper {
             }
             let asked_at = self.env.now();
             let renewed = if is_account {
-                store::leases::renew(&mut conn, &leases, alive_s).await?
+                answer(ANSWER, store::leases::renew(line, &leases, ttl_s)).await?
             } else {
-                store::budget_leases::renew(&mut conn, &leases, alive_s).await?
+                answer(ANSWER, store::budget_leases::renew(line, &leases, ttl_s)).await?
             };
-            let renewed: std::collections::HashSet<LeaseId> = renewed.into_iter().collect();
+            let renewed: HashSet<LeaseId> = renewed.into_iter().collect();
             for purse in group.iter() {
                 for lease in purse.leases().into_iter().filter(|lease| renewed.contains(lease)) {
                     purse.renewed(lease, asked_at.plus(self.config.usable()));
                 }
-            }
-        }
-        drop(conn);
-        let idle_before = now.minus(Duration::from_secs(self.config.idle_s.into()));
-        for purse in &purses {
-            if purse.retire(idle_before) {
-                self.purses.pin().remove(&purse.scope);
-            } else if purse.chore(false).is_some() {
-                self.call(purse);
             }
         }
         Ok(())

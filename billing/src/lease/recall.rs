@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use protocol::{Id, OrganizationId};
+use protocol::{BootId, Id, OrganizationId};
 use uuid::Uuid;
 
 use super::Scope;
@@ -19,6 +19,8 @@ pub(crate) enum Hint {
     Recall(Scope),
     /// A limit or the state of an account changed: ask again before using it.
     Changed(Scope),
+    /// A replica started: count again.
+    Joined(BootId),
 }
 
 impl fmt::Display for Hint {
@@ -26,6 +28,7 @@ impl fmt::Display for Hint {
         let (verb, scope) = match self {
             Self::Recall(scope) => ("recall", scope),
             Self::Changed(scope) => ("changed", scope),
+            Self::Joined(boot) => return write!(f, "joined boot {}", boot.uuid().simple()),
         };
         match scope {
             Scope::Account(account) => write!(f, "{verb} account {}", account.uuid().simple()),
@@ -47,6 +50,9 @@ impl FromStr for Hint {
             return Err(NotAHint);
         };
         let id = Uuid::try_parse(id).map_err(|_| NotAHint)?;
+        if (verb, kind) == ("joined", "boot") {
+            return Ok(Self::Joined(BootId::from_uuid(id)));
+        }
         let scope = match kind {
             "account" => Scope::Account(OrganizationId::from_uuid(id)),
             _ => Scope::Budget(BudgetScope::from_stored(kind, id).ok_or(NotAHint)?),
@@ -78,6 +84,8 @@ mod tests {
                 assert_eq!(hint.to_string().parse(), Ok(hint));
             }
         }
+        let joined = Hint::Joined(BootId::from_uuid(id));
+        assert_eq!(joined.to_string().parse(), Ok(joined));
         assert_eq!("recall moon 1".parse::<Hint>(), Err(NotAHint));
         assert_eq!("".parse::<Hint>(), Err(NotAHint));
     }

@@ -121,3 +121,27 @@ fn a_purse_in_use_is_not_put_away() {
     assert!(purse.retire(LATER));
     assert_eq!(purse.take(1, NOW), Take::Retired);
 }
+
+#[test]
+fn a_lease_put_away_and_found_open_again_is_not_closed_under_its_hold() {
+    let purse = purse(100);
+    assert!(!purse.retire(LATER));
+    // Before the keeper comes to close it, a hold finds it open in the ledger.
+    purse.adopt(lease(1), Window::ALWAYS, 100, 0, 0, LATER);
+    assert!(matches!(purse.take(30, NOW), Take::Taken { .. }));
+    assert_eq!(purse.leases(), [lease(1)], "one loan, not two of one id");
+    assert_eq!(purse.chore(false), None, "what is held must stay lent");
+    assert_eq!((purse.free(), purse.busy()), (70, 30));
+}
+
+#[test]
+fn a_lease_taken_up_again_keeps_what_was_held_and_what_is_not_known() {
+    let purse = purse(100);
+    purse.take(30, NOW);
+    assert!(purse.begin(lease(1), 20));
+    // Put away by a change of its terms, and found open with nothing of that in the ledger.
+    purse.set_terms(Terms::Unlimited);
+    purse.adopt(lease(1), Window::ALWAYS, 100, 0, 0, LATER);
+    assert_eq!((purse.free(), purse.busy()), (50, 30));
+    assert_eq!(purse.chore(false), Some(Chore::Resolve(lease(1))));
+}

@@ -46,6 +46,16 @@ pub async fn set_suspended(
     Ok(done.rows_affected() == 1)
 }
 
+/// `active`, `suspended` or `closed`; `None` when there is no such account.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn find_state(conn: &mut PgConnection, account: OrganizationId) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("select state from accounts where account_id = $1", account as OrganizationId)
+        .fetch_optional(conn)
+        .await
+}
+
 /// Sends a hint to all replicas, when the transaction commits.
 pub(crate) async fn hint(conn: &mut PgConnection, hint: Hint) -> Result<(), sqlx::Error> {
     sqlx::query!("select pg_notify($1, $2)", CHANNEL, hint.to_string()).execute(conn).await?;

@@ -8,6 +8,9 @@ use super::{Ask, LeaseRow, Lent};
 use crate::lease::Standing;
 
 /// Opens the window and a lease on it, or finds the one this boot has open; `None` when the budget is gone.
+///
+/// The budget's row lock closes a race: a limit being changed meanwhile is waited for, so that a window never
+/// opens with the old one behind its back.
 pub(crate) async fn open(
     conn: &mut PgConnection,
     lease: LeaseId,
@@ -19,6 +22,7 @@ pub(crate) async fn open(
     sqlx::query!(
         "insert into budget_windows (budget_id, starts_at, limit_nano_usd, available_nano_usd)
          select budget_id, $2, limit_nano_usd, limit_nano_usd from budgets where budget_id = $1
+            for share
          on conflict do nothing",
         budget,
         starts_at as Timestamp,

@@ -1,5 +1,7 @@
 //! Limits on spending and their windows.
 
+use std::collections::HashMap;
+
 use protocol::{NanoUsd, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -83,7 +85,7 @@ async fn resize_window(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update budget_windows
-            set limit_nano_usd = $3,
+            set limit_nano_usd = $3, limit_at = now(),
                 available_nano_usd = greatest(available_nano_usd - over_nano_usd + $3 - limit_nano_usd, 0),
                 over_nano_usd = greatest(over_nano_usd - available_nano_usd - $3 + limit_nano_usd, 0)
           where budget_id = $1 and starts_at = $2",
@@ -128,15 +130,37 @@ pub(crate) async fn list(conn: &mut PgConnection, scopes: &[BudgetScope]) -> Res
     parsed.collect()
 }
 
+/// What was charged within the window of a budget that `now` lies in.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn spent_now(conn: &mut PgConnection, budget: &Budget, now: Timestamp) -> Result<NanoUsd, sqlx::Error> {
+    spent(conn, budget.id, Window::of(budget.reset, now).starts_at).await
+}
+
 /// What was charged within one window of a budget.
 pub(crate) async fn spent(conn: &mut PgConnection, budget: Uuid, starts_at: Timestamp) -> Result<NanoUsd, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select (coalesce((select sum(spent_nano_usd) from budget_leases where budget_id = $1 and starts_at = $2), 0)
-                 + coalesce((select late_nano_usd from budget_windows where budget_id = $1 and starts_at = $2), 0)
-                  )::bigint as "spent!: NanoUsd""#,
-        budget,
-        starts_at as Timestamp,
+    Ok(spent_each(conn, &[(budget, starts_at)]).await?.remove(&budget).unwrap_or(NanoUsd::ZERO))
+}
+
+/// What was charged within one window of each of these budgets.
+pub(crate) async fn spent_each(
+    conn: &mut PgConnection,
+    windows: &[(Uuid, Timestamp)],
+) -> Result<HashMap<Uuid, NanoUsd>, sqlx::Error> {
+    let (budgets, starts): (Vec<Uuid>, Vec<Timestamp>) = windows.iter().copied().unzip();
+    let rows = sqlx::query!(
+        r#"select b.id as "id!",
+                  (coalesce((select sum(spent_nano_usd) from budget_leases l
+                              where l.budget_id = b.id and l.starts_at = b.starts_at), 0)
+                 + coalesce((select late_nano_usd from budget_windows w
+                              where w.budget_id = b.id and w.starts_at = b.starts_at), 0)
+                  )::bigint as "spent!: NanoUsd"
+             from unnest($1::uuid[], $2::timestamptz[]) as b (id, starts_at)"#,
+        &budgets,
+        &starts as &[Timestamp],
     )
-    .fetch_one(conn)
-    .await
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.spent)).collect())
 }

@@ -28,12 +28,14 @@ struct LateCharge {
 }
 
 /// Books rows that have different request ids: usage, attempts, what leases and limits spent, and postings.
-/// Rows booked before change nothing. Run it in a transaction of its own.
+/// Rows booked before change nothing. With `late`, their leases count as closed: whoever had them has taken the
+/// money back into use. Run it in a transaction of its own.
 pub(crate) async fn flush(
     conn: &mut PgConnection,
     flush: FlushId,
     rows: &[&UsageRow],
     settled_at: Timestamp,
+    late: bool,
 ) -> Result<Flushed, sqlx::Error> {
     let (mut usage, mut attempts) = (UsageColumns::default(), AttemptColumns::default());
     for row in rows {
@@ -43,7 +45,7 @@ pub(crate) async fn flush(
         }
     }
     ensure_payables(conn, &attempts).await?;
-    let found = write(conn, flush, &usage, &attempts, settled_at).await?;
+    let found = write(conn, flush, &usage, &attempts, settled_at, late).await?;
     let mut flushed = Flushed::default();
     let (mut late, mut late_budgets) = (Vec::new(), Vec::new());
     for row in found {
@@ -103,6 +105,7 @@ async fn write(
     u: &UsageColumns,
     a: &AttemptColumns,
     settled_at: Timestamp,
+    late: bool,
 ) -> Result<Vec<Found>, sqlx::Error> {
     sqlx::query_as!(
         Found,
@@ -139,7 +142,7 @@ async fn write(
                      from fresh where lease_id is not null group by lease_id, account_id),
            locked as (
              select l.lease_id, due.charge from leases l join due using (lease_id)
-              where l.closed_at is null order by l.lease_id for update of l),
+              where l.closed_at is null and not $54::bool order by l.lease_id for update of l),
            spent as (
              update leases l set spent_nano_usd = l.spent_nano_usd + locked.charge
                from locked where l.lease_id = locked.lease_id returning l.lease_id),
@@ -151,7 +154,7 @@ async fn write(
               where lease_id is not null group by lease_id),
            budget_locked as (
              select l.lease_id, d.charge from budget_leases l join budget_due d using (lease_id)
-              where l.closed_at is null and (select count(*) from spent) >= 0
+              where l.closed_at is null and not $54 and (select count(*) from spent) >= 0
               order by l.lease_id for update of l),
            budget_spent as (
              update budget_leases l set spent_nano_usd = l.spent_nano_usd + d.charge
@@ -236,6 +239,7 @@ async fn write(
         &a.finished_at as &[Timestamp],
         flush.to_string(),
         Uuid::nil(),
+        late,
     )
     .fetch_all(conn)
     .await
@@ -324,20 +328,4 @@ pub(crate) async fn list_booked_by(
     .fetch_all(conn)
     .await?;
     Ok(booked.into_iter().collect())
-}
-
-/// Parks a row the books refuse, for a person to look at.
-pub(crate) async fn quarantine(conn: &mut PgConnection, row: &UsageRow, error: &str) -> Result<(), sqlx::Error> {
-    let json = serde_json::to_value(row).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-    sqlx::query!(
-        "insert into settle_quarantine (request_id, account_id, row, error) values ($1, $2, $3, $4)
-         on conflict (request_id) do nothing",
-        row.request as RequestId,
-        row.account as OrganizationId,
-        json,
-        error,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -13,18 +13,23 @@ pub(crate) async fn lock_account(conn: &mut PgConnection, account: OrganizationI
     Ok(())
 }
 
-/// The grant of an occasion.
-///
-/// # Errors
-/// When the database call fails.
-pub async fn find_by_cause(conn: &mut PgConnection, kind: &str, cause: &str) -> Result<Option<GrantId>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select grant_id as "grant_id: GrantId" from grants where kind = $1 and cause = $2"#,
+/// The grant an occasion gave an account, and how much it was.
+pub(crate) async fn find_by_cause(
+    conn: &mut PgConnection,
+    account: OrganizationId,
+    kind: &str,
+    cause: &str,
+) -> Result<Option<(GrantId, NanoUsd)>, sqlx::Error> {
+    let found = sqlx::query!(
+        r#"select grant_id as "grant: GrantId", amount_nano_usd as "amount: NanoUsd" from grants
+            where account_id = $1 and kind = $2 and cause = $3"#,
+        account as OrganizationId,
         kind,
-        cause
+        cause,
     )
     .fetch_optional(conn)
-    .await
+    .await?;
+    Ok(found.map(|row| (row.grant, row.amount)))
 }
 
 /// Adds a grant and makes what is not `repaid` of it available. The caller holds the account's lock.

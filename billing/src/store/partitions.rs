@@ -39,20 +39,22 @@ pub(crate) async fn ensure(conn: &mut PgConnection, now: Timestamp, ahead: i64) 
 }
 
 /// Made apart and attached: attaching lets inserts into other partitions go on, creating in place does not.
+/// Row triggers come with attaching, the statement trigger against truncation does not.
 async fn make(conn: &mut PgConnection, table: &str, name: &str, day: i64) -> Result<(), sqlx::Error> {
-    let (from, to) = (first_id(day), first_id(day + 1));
+    let (from, to) = (first_id(calendar::midnight(day)), first_id(calendar::midnight(day + 1)));
     // Names and bounds are made of our own words and numbers.
     let statement = format!(
         "create table {name} (like {table} including defaults including constraints);
+         create trigger insert_only_truncate before truncate on {name} for each statement execute function refuse_change();
          alter table {table} attach partition {name} for values from ('{from}') to ('{to}')"
     );
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await?;
     Ok(())
 }
 
-/// The smallest UUID of a day.
-fn first_id(day: i64) -> Uuid {
-    let ms = u128::try_from(calendar::midnight(day).unix_ms()).unwrap_or(0);
+/// The smallest UUIDv7 dated `at` or later.
+pub(crate) fn first_id(at: Timestamp) -> Uuid {
+    let ms = u128::try_from(at.unix_ms()).unwrap_or(0);
     Uuid::from_u128(ms << 80)
 }
 

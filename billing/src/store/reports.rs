@@ -1,9 +1,14 @@
 //! What nodes signed about attempts, kept beside the gateway's own count.
 
+use std::time::Duration;
+
+use protocol::env::minted_at;
 use protocol::price::Units;
 use protocol::receipt::{SignedReport, UsageReport};
-use protocol::{AttemptId, Id as _, NodeId, OfferId, ProviderId, RequestId};
+use protocol::{AttemptId, Id as _, NodeId, OfferId, ProviderId, RequestId, Timestamp};
 use sqlx::PgConnection;
+
+use super::partitions;
 
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +21,16 @@ pub enum Kept {
     NotYours,
 }
 
-/// Both counts of one attempt.
+/// How far the node's count of one attempt is from the gateway's, which decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Comparison {
-    /// The gateway's, which decides.
-    pub gateway: Units,
-    /// The node's.
-    pub reported: Units,
+struct Comparison {
     /// The larger difference of prompt or output, in thousandths of the gateway's count.
-    pub apart_permille: u64,
+    apart_permille: u64,
 }
 
 impl Comparison {
     /// More apart than this sets a flag.
-    pub const FLAG_PERMILLE: u64 = 20;
+    const FLAG_PERMILLE: u64 = 20;
 
     fn of(gateway: Units, reported: Units) -> Self {
         let apart = |ours: u64, theirs: u64| ours.abs_diff(theirs).saturating_mul(1_000) / ours.max(1);
@@ -37,12 +38,11 @@ impl Comparison {
         // Engines count the token that ends an answer, which no client ever sees.
         let completion = if theirs == ours + 1 { 0 } else { apart(ours, theirs) };
         let apart_permille = completion.max(apart(gateway.prompt_total(), reported.prompt_total()));
-        Self { gateway, reported, apart_permille }
+        Self { apart_permille }
     }
 
     /// True when the counts are too far apart to be chance.
-    #[must_use]
-    pub fn is_flagged(&self) -> bool {
+    fn is_flagged(self) -> bool {
         self.apart_permille > Self::FLAG_PERMILLE
     }
 }
@@ -140,41 +140,146 @@ pub async fn keep_all(
     .await
 }
 
-/// Both counts of an attempt, once it is settled and reported by its own node.
+/// A report is due this long after its attempt was dispatched: the longest request and a minute to settle it
+/// (960 s), and the ten minutes a node has.
+const DUE: Duration = Duration::from_secs(960 + 600);
+/// Attempts judged in one transaction.
+const JUDGED_AT_ONCE: i64 = 500;
+
+/// What comparing a batch of attempts with their reports came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// Answers compared.
+    pub attempts: u64,
+    /// Too far apart.
+    pub apart: u64,
+    /// Without a report.
+    pub unsigned: u64,
+    /// More may be due.
+    pub is_full: bool,
+}
+
+/// Compares the next attempts whose reports are due with what was counted here, each once, and adds the outcome
+/// to their providers' days. The gateway's count decides all the same. Run it in a transaction of its own; while
+/// another replica is at it, nothing is judged.
+///
+/// Only answers that were given in full are compared: of one that was broken off, both sides saw another part.
+///
+/// # Errors
+/// When a database call fails.
+pub async fn judge(conn: &mut PgConnection, now: Timestamp) -> Result<Judged, sqlx::Error> {
+    let cursor = sqlx::query_scalar!("select upto from report_cursor for update skip locked");
+    let Some(from) = cursor.fetch_optional(&mut *conn).await? else { return Ok(Judged::default()) };
+    let due = partitions::first_id(now.minus(DUE));
+    let rows = sqlx::query!(
+        r#"select a.attempt_id as "attempt: AttemptId", a.provider_id as "provider: ProviderId",
+                  a.prompt, a.cached_prompt, a.cache_write, a.completion, a.internal_reasoning, a.requests,
+                  r.prompt as "r_prompt?", r.cached_prompt as "r_cached_prompt?", r.cache_write as "r_cache_write?",
+                  r.completion as "r_completion?", r.internal_reasoning as "r_internal_reasoning?",
+                  r.requests as "r_requests?"
+             from attempts a left join usage_reports r using (attempt_id, provider_id, node_id)
+            where attempt_id > $1 and attempt_id < $2 and outcome in ('completed', 'length', 'content_filter')
+            order by attempt_id limit $3"#,
+        from,
+        due,
+        JUDGED_AT_ONCE,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut verdicts = Verdicts::default();
+    for row in &rows {
+        let ours =
+            [row.prompt, row.cached_prompt, row.cache_write, row.completion, row.internal_reasoning, row.requests];
+        let theirs = [
+            row.r_prompt,
+            row.r_cached_prompt,
+            row.r_cache_write,
+            row.r_completion,
+            row.r_internal_reasoning,
+            row.r_requests,
+        ];
+        let reported = theirs.into_iter().collect::<Option<Vec<_>>>().and_then(|columns| columns.try_into().ok());
+        let compared = reported.map(|reported| Comparison::of(units(ours), units(reported)));
+        verdicts.push(row.attempt, row.provider, compared);
+    }
+    verdicts.write(conn, now).await?;
+    let is_full = i64::try_from(rows.len()).is_ok_and(|found| found == JUDGED_AT_ONCE);
+    let upto = rows.last().filter(|_| is_full).map_or(due.max(from), |last| last.attempt.uuid());
+    sqlx::query!("update report_cursor set upto = $1", upto).execute(conn).await?;
+    Ok(Judged { is_full, ..verdicts.sum })
+}
+
+/// Verdicts of a batch, column by column.
+#[derive(Default)]
+struct Verdicts {
+    sum: Judged,
+    attempt: Vec<AttemptId>,
+    provider: Vec<ProviderId>,
+    /// 0 for a report that agrees, none for one that never came.
+    apart_permille: Vec<Option<i64>>,
+}
+
+impl Verdicts {
+    fn push(&mut self, attempt: AttemptId, provider: ProviderId, compared: Option<Comparison>) {
+        let apart =
+            compared.map(|c| if c.is_flagged() { i64::try_from(c.apart_permille).unwrap_or(i64::MAX) } else { 0 });
+        self.sum.attempts += 1;
+        self.sum.apart += u64::from(apart.is_some_and(|apart| apart > 0));
+        self.sum.unsigned += u64::from(apart.is_none());
+        self.attempt.push(attempt);
+        self.provider.push(provider);
+        self.apart_permille.push(apart);
+    }
+
+    async fn write(&self, conn: &mut PgConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+        let days: Vec<Timestamp> =
+            self.attempt.iter().map(|id| minted_at(id.uuid()).unwrap_or(Timestamp::EPOCH)).collect();
+        sqlx::query!(
+            "with judged as (
+               select * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[])
+                 as j (attempt_id, provider_id, at, apart)),
+             flagged as (
+               insert into report_flags (attempt_id, provider_id, apart_permille, flagged_at)
+               select attempt_id, provider_id, apart, $5 from judged where apart > 0 on conflict do nothing)
+             insert into report_days as d (provider_id, day, attempts, apart, unsigned)
+             select provider_id, (at at time zone 'UTC')::date, count(*), count(*) filter (where apart > 0),
+                    count(*) filter (where apart is null)
+               from judged group by 1, 2 order by 1, 2
+             on conflict (provider_id, day) do update
+               set attempts = d.attempts + excluded.attempts, apart = d.apart + excluded.apart,
+                   unsigned = d.unsigned + excluded.unsigned",
+            &self.attempt as &[AttemptId],
+            &self.provider as &[ProviderId],
+            &days as &[Timestamp],
+            &self.apart_permille as &[Option<i64>],
+            now as Timestamp,
+        )
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}
+
+/// What was judged of a provider's answers since the UTC day of `since`.
 ///
 /// # Errors
 /// When the database call fails.
-pub async fn compare(conn: &mut PgConnection, attempt: AttemptId) -> Result<Option<Comparison>, sqlx::Error> {
-    let found = sqlx::query!(
-        r#"select a.prompt, a.cached_prompt, a.cache_write, a.completion, a.internal_reasoning, a.requests,
-                  r.prompt as r_prompt, r.cached_prompt as r_cached_prompt, r.cache_write as r_cache_write,
-                  r.completion as r_completion, r.internal_reasoning as r_internal_reasoning, r.requests as r_requests
-             from attempts a join usage_reports r using (attempt_id, provider_id, node_id)
-            where attempt_id = $1"#,
-        attempt as AttemptId,
+pub async fn judged_since(
+    conn: &mut PgConnection,
+    provider: ProviderId,
+    since: Timestamp,
+) -> Result<Judged, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select coalesce(sum(attempts), 0)::bigint as "attempts!", coalesce(sum(apart), 0)::bigint as "apart!",
+                  coalesce(sum(unsigned), 0)::bigint as "unsigned!"
+             from report_days where provider_id = $1 and day >= ($2::timestamptz at time zone 'UTC')::date"#,
+        provider as ProviderId,
+        since as Timestamp,
     )
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(found.map(|row| {
-        Comparison::of(
-            units([
-                row.prompt,
-                row.cached_prompt,
-                row.cache_write,
-                row.completion,
-                row.internal_reasoning,
-                row.requests,
-            ]),
-            units([
-                row.r_prompt,
-                row.r_cached_prompt,
-                row.r_cache_write,
-                row.r_completion,
-                row.r_internal_reasoning,
-                row.r_requests,
-            ]),
-        )
-    }))
+    let [attempts, apart, unsigned] = [row.attempts, row.apart, row.unsigned].map(i64::unsigned_abs);
+    Ok(Judged { attempts, apart, unsigned, is_full: false })
 }
 
 /// Units from their columns, in the order of the classes. What was written came from 32 bits.

@@ -1,9 +1,13 @@
 //! What users and providers see of the books: settled figures, never holds.
 
+use std::collections::HashMap;
+
 use protocol::{
-    AttemptId, KeyId, NanoUsd, NodeId, OfferId, OrganizationId, ProjectId, ProviderId, RequestId, Timestamp, Units,
+    AttemptId, Id as _, KeyId, NanoUsd, NodeId, OfferId, OrganizationId, ProjectId, ProviderId, RequestId, Timestamp,
+    Units,
 };
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{budgets, reports, transfers};
 use crate::account::{AccountKind, LedgerAccount};
@@ -55,46 +59,84 @@ pub struct KeyUsage {
     pub limit_reset: Option<Reset>,
 }
 
-struct Spans {
-    usage: NanoUsd,
-    daily: NanoUsd,
-    weekly: NanoUsd,
-    monthly: NanoUsd,
-}
-
 /// What a key has used. Windows begin at hours, so hourly sums serve them exactly.
 ///
 /// # Errors
 /// When a database call fails.
 pub async fn key_usage(conn: &mut PgConnection, key: KeyId, now: Timestamp) -> Result<KeyUsage, sqlx::Error> {
+    let usage = keys_usage(conn, &[key], now).await?.remove(&key);
+    usage.ok_or_else(|| sqlx::Error::RowNotFound)
+}
+
+/// What each of these keys has used, in as many calls as one key takes.
+///
+/// # Errors
+/// When a database call fails.
+pub async fn keys_usage(
+    conn: &mut PgConnection,
+    keys: &[KeyId],
+    now: Timestamp,
+) -> Result<HashMap<KeyId, KeyUsage>, sqlx::Error> {
     let from = |reset| Window::of(Some(reset), now).starts_at;
-    let spans = sqlx::query_as!(
-        Spans,
-        r#"select coalesce(sum(charge), 0)::bigint as "usage!: NanoUsd",
+    let ids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
+    let spans = sqlx::query!(
+        r#"select k.id as "key!: KeyId", coalesce(sum(charge), 0)::bigint as "usage!: NanoUsd",
                   coalesce(sum(charge) filter (where at >= $2), 0)::bigint as "daily!: NanoUsd",
                   coalesce(sum(charge) filter (where at >= $3), 0)::bigint as "weekly!: NanoUsd",
                   coalesce(sum(charge) filter (where at >= $4), 0)::bigint as "monthly!: NanoUsd"
-             from (select hour as at, charge_nano_usd as charge from usage_hours where key_id = $1
-                   union all
-                   select settled_at, charge_nano_usd from usage u, fold_watermark w
-                    where u.xid >= w.xid and u.key_id = $1) charges"#,
-        key as KeyId,
+             from unnest($1::uuid[]) as k (id)
+             left join (select key_id, hour as at, charge_nano_usd as charge from usage_hours where key_id = any($1)
+                        union all
+                        select key_id, settled_at, charge_nano_usd from usage u, fold_watermark w
+                         where u.xid >= w.xid and u.key_id = any($1)) charges on charges.key_id = k.id
+            group by k.id"#,
+        &ids,
         from(Reset::Daily) as Timestamp,
         from(Reset::Weekly) as Timestamp,
         from(Reset::Monthly) as Timestamp,
     )
-    .fetch_one(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let limit = limit_left(conn, BudgetScope::Key(key), now).await?;
-    Ok(KeyUsage {
-        usage: spans.usage,
-        usage_daily: spans.daily,
-        usage_weekly: spans.weekly,
-        usage_monthly: spans.monthly,
-        limit: limit.map(|(budget, _)| budget.limit),
-        limit_remaining: limit.map(|(_, left)| left),
-        limit_reset: limit.and_then(|(budget, _)| budget.reset),
-    })
+    let scopes: Vec<BudgetScope> = keys.iter().map(|key| BudgetScope::Key(*key)).collect();
+    let limits = budgets::list(&mut *conn, &scopes).await?;
+    let windows: Vec<_> = limits.iter().map(|limit| (limit.id, Window::of(limit.reset, now).starts_at)).collect();
+    let spent = budgets::spent_each(conn, &windows).await?;
+    let usage = spans.into_iter().map(|row| {
+        let limit = limits.iter().find(|limit| limit.scope == BudgetScope::Key(row.key));
+        let left = |limit: &Budget| limit.limit.saturating_sub(spent.get(&limit.id).copied().unwrap_or(NanoUsd::ZERO));
+        let usage = KeyUsage {
+            usage: row.usage,
+            usage_daily: row.daily,
+            usage_weekly: row.weekly,
+            usage_monthly: row.monthly,
+            limit: limit.map(|limit| limit.limit),
+            limit_remaining: limit.map(left),
+            limit_reset: limit.and_then(|limit| limit.reset),
+        };
+        (row.key, usage)
+    });
+    Ok(usage.collect())
+}
+
+/// When each of these keys was last charged for, to the hour once its charges are added up; keys never used are
+/// left out.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn last_used(conn: &mut PgConnection, keys: &[KeyId]) -> Result<HashMap<KeyId, Timestamp>, sqlx::Error> {
+    let ids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select key_id as "key!: KeyId", max(at) as "at!: Timestamp"
+             from (select key_id, hour as at from usage_hours where key_id = any($1)
+                   union all
+                   select key_id, settled_at from usage u, fold_watermark w
+                    where u.xid >= w.xid and u.key_id = any($1)) used
+            group by key_id"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.key, row.at)).collect())
 }
 
 /// A scope's limit and what settled charges leave of it in the window of `now`.

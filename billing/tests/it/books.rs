@@ -46,6 +46,27 @@ async fn an_occasion_gives_once() {
 }
 
 #[tokio::test]
+async fn an_occasion_gives_every_account_and_each_one_amount() {
+    let world = World::new(79).await;
+    let ask = async |account, amount| {
+        let mut tx = world.db.begin().await.unwrap();
+        let cause = "welcome".to_owned();
+        let new = NewGrant { account, kind: GrantKind::Promo, cause, amount: nano(amount), expires_at: None };
+        let granted = billing::grant(&mut tx, &world.env, &new).await;
+        tx.commit().await.unwrap();
+        granted
+    };
+    assert!(matches!(ask(id(1), 500).await, Ok(Granted::New(_))));
+    assert!(matches!(ask(id(2), 700).await, Ok(Granted::New(_))), "another account has its own welcome");
+    assert_eq!((world.available(id(1)).await, world.available(id(2)).await), (500, 700));
+    let refused = ask(id(1), 600).await.unwrap_err();
+    assert!(matches!(refused, billing::Error::OccasionDiffers { .. }), "{refused}");
+    assert!(refused.to_string().contains("name another occasion"), "{refused}");
+    assert_eq!(world.available(id(1)).await, 500);
+    world.assert_green().await;
+}
+
+#[tokio::test]
 async fn promo_burns_first_and_the_earliest_expiry_before_later_ones() {
     let world = World::new(81).await;
     let at = |s| Some(world.env.now().plus(std::time::Duration::from_secs(s)));
@@ -113,8 +134,10 @@ async fn the_books_are_only_added_to() {
     // Naming a partition is no way around it.
     let partition: String =
         sqlx::query_scalar("select tableoid::regclass::text from usage").fetch_one(world.db.pool()).await.unwrap();
-    let statement = format!("delete from {partition}");
-    assert!(sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(world.db.pool()).await.is_err());
+    for statement in [format!("delete from {partition}"), format!("truncate {partition}")] {
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.clone())).execute(world.db.pool()).await;
+        assert!(refused.is_err(), "{statement}");
+    }
     world.assert_green().await;
 }
 
@@ -129,7 +152,7 @@ async fn a_booking_with_the_same_cause_is_a_no_op() {
         );
         let transfer = Transfer {
             id: world.env.mint(),
-            cause: Cause::Goodwill("once".into()),
+            cause: Cause::Goodwill(account(), "once".into()),
             postings: posting.into_iter().collect(),
         };
         let mut tx = world.db.begin().await.unwrap();
@@ -173,50 +196,64 @@ async fn a_fold_skips_what_an_older_transaction_may_still_add() {
 }
 
 #[tokio::test]
-async fn checks_notice_what_is_wrong() {
-    let world = World::new(86).await;
-    world.fund(account(), 1_000).await;
-    assert_eq!(world.spend(100, 10).await, Booked::Durable);
-    sqlx::query("update accounts set available_nano_usd = available_nano_usd + 1")
-        .execute(world.db.pool())
-        .await
-        .unwrap();
-    let report = billing::reconcile(&world.db).await.unwrap();
-    let wrong: Vec<_> = report.checks.iter().filter(|check| !check.differences.is_empty()).map(|c| c.name).collect();
-    assert!(wrong.contains(&"credits are what is available and what leases have not spent"), "{wrong:?}");
-    assert!(!report.is_green());
+async fn a_nodes_own_count_is_kept_beside_ours_and_judged_once() {
+    use billing::store::reports::{Judged, Kept, judge, judged_since, keep};
+    let world = World::new(87).await;
+    world.fund(account(), 100_000).await;
+    let mut conn = world.db.acquire().await.unwrap();
+    // The node counts 30 tokens of 1 000 too many, then one too many of 1 000, then never says anything.
+    for (n, reported) in [Some(1_030), Some(1_001), None].into_iter().enumerate() {
+        let hold = world.hold(5_000).await.unwrap();
+        let settled = settlement(&world.env, &world.price, billing::Outcome::Completed, 1_000);
+        if let Some(completion) = reported {
+            let signed = signed(&settled, hold.request(), completion);
+            assert_eq!(keep(&mut conn, id(5), &signed).await.unwrap(), Kept::New, "it may come first");
+            assert_eq!(hold.settle(settled).await, Booked::Durable);
+            assert_eq!(keep(&mut conn, id(5), &signed).await.unwrap(), Kept::Earlier);
+            assert_eq!(keep(&mut conn, id(66), &signed).await.unwrap(), Kept::NotYours);
+        } else {
+            assert_eq!(hold.settle(settled).await, Booked::Durable, "{n}");
+        }
+    }
+    let began = world.env.now();
+    assert_eq!(judge(&mut conn, began).await.unwrap(), Judged::default(), "a node has its time");
+    world.clock.advance(std::time::Duration::from_secs(1_561));
+    let judged = judge(&mut conn, world.env.now()).await.unwrap();
+    assert_eq!(judged, Judged { attempts: 3, apart: 1, unsigned: 1, is_full: false });
+    assert_eq!(judge(&mut conn, world.env.now()).await.unwrap(), Judged::default(), "each is judged once");
+    assert_eq!(judged_since(&mut conn, id(5), began).await.unwrap(), judged);
+    assert_eq!(judged_since(&mut conn, id(5), world.env.now().plus(DAY)).await.unwrap(), Judged::default());
+    let flags: Vec<i64> =
+        sqlx::query_scalar("select apart_permille from report_flags").fetch_all(&mut *conn).await.unwrap();
+    assert_eq!(flags, [30]);
 }
 
 #[tokio::test]
-async fn a_nodes_own_count_is_kept_beside_ours() {
-    use billing::store::reports::{Kept, compare, keep};
-    let world = World::new(87).await;
+async fn reports_are_judged_beside_requests() {
+    let mut config = crate::fixture::quiet();
+    config.loops.reports_ms = 20;
+    let world = World::with(88, config).await;
     world.fund(account(), 100_000).await;
-    let hold = world.hold(5_000).await.unwrap();
-    let request = hold.request();
-    let settled = settlement(&world.env, &world.price, billing::Outcome::Completed, 1_000);
-    let attempt = settled.attempts[0].attempt;
+    assert_eq!(world.spend(1_000, 10).await, Booked::Durable);
+    world.clock.advance(DAY);
+    world.until("it is judged", async || world.count("report_days").await == 1).await;
+}
+
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+fn signed(settled: &billing::Settlement, request: protocol::RequestId, completion: u32) -> SignedReport {
     let report = UsageReport {
-        attempt,
+        attempt: settled.attempts[0].attempt,
         request,
         node: id(6),
         offer: id(9),
         price_version: 1,
-        units: Units { completion: 1_030, request: 1, ..Units::default() },
+        units: Units { completion, request: 1, ..Units::default() },
         started_at_ms: 0,
         finished_at_ms: 1,
         status: ReportStatus::Completed,
         request_sha256: "00".repeat(32),
         response_sha256: "00".repeat(32),
     };
-    let signed = SignedReport { report, signature: "00".repeat(64) };
-    let mut conn = world.db.acquire().await.unwrap();
-    assert_eq!(keep(&mut conn, id(5), &signed).await.unwrap(), Kept::New, "it may come first");
-    assert_eq!(compare(&mut conn, attempt).await.unwrap(), None);
-    assert_eq!(hold.settle(settled).await, Booked::Durable);
-    let both = compare(&mut conn, attempt).await.unwrap().unwrap();
-    assert_eq!((both.gateway.completion, both.reported.completion, both.apart_permille), (1_000, 1_030, 30));
-    assert!(both.is_flagged());
-    assert_eq!(keep(&mut conn, id(5), &signed).await.unwrap(), Kept::Earlier);
-    assert_eq!(keep(&mut conn, id(66), &signed).await.unwrap(), Kept::NotYours);
+    SignedReport { report, signature: "00".repeat(64) }
 }

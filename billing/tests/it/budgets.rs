@@ -171,3 +171,24 @@ async fn late_usage_counts_in_its_window() {
     assert!(over >= 2_000, "7 000 were charged where 5 000 may be");
     assert!(world.hold(1).await.is_err());
 }
+
+#[tokio::test]
+async fn a_window_does_not_open_with_the_limit_before_a_lower_one() {
+    let world = Arc::new(World::new(70).await);
+    world.fund(account(), 1_000_000).await;
+    let key = scopes()[0];
+    set(&world, key, 10_000, Some(Reset::Daily)).await;
+    // A lower limit is on its way when the first request of the day opens the window.
+    let mut tx = world.db.begin().await.unwrap();
+    let id = Uuid::from_u128(77);
+    billing::store::budgets::set(&mut tx, key, nano(500), Some(Reset::Daily), id, world.env.now()).await.unwrap();
+    let held = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.hold(1_000).await.map(|hold| hold.amount()) }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tx.commit().await.unwrap();
+    assert!(matches!(held.await.unwrap(), Err(Error::KeyLimit { .. })));
+    assert!(world.hold(400).await.is_ok());
+    world.assert_green().await;
+}

@@ -32,6 +32,7 @@ pub fn quiet() -> Config {
     config.loops.reap_ms = never;
     config.loops.partitions_ms = never;
     config.loops.prices_ms = never;
+    config.loops.reports_ms = never;
     config.lease.renew_s = 3_600;
     config.pricing.default_take_bps = 0;
     config
@@ -103,9 +104,24 @@ impl World {
             .unwrap()
     }
 
-    /// Waits until `true`, for at most ten seconds.
+    /// How many replicas hear hints.
+    pub async fn listeners(&self) -> i64 {
+        let listening =
+            "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'";
+        sqlx::query_scalar(listening).fetch_one(self.db.pool()).await.unwrap()
+    }
+
+    /// The process id of a session that waits for a lock.
+    pub async fn waiting_for_a_lock(&self) -> Option<i32> {
+        let waiting =
+            "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        sqlx::query_scalar(waiting).fetch_optional(self.db.pool()).await.unwrap()
+    }
+
+    /// Waits until `true`, for at most twenty seconds.
     pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        for _ in 0..1_000 {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::time::Instant::now() < deadline {
             if holds().await {
                 return;
             }

@@ -3,9 +3,14 @@
 
 mod books;
 mod budgets;
+mod checks;
 mod fixture;
 mod holds;
 mod leases;
 mod model;
 mod pricing;
+mod quarantine;
+mod replicas;
 mod settling;
+mod vanishing;
+mod wire;

@@ -1,10 +1,13 @@
 //! From a settled request to the books.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use billing::{AckMode, Booked, HoldRequest, Outcome};
-use protocol::OrganizationId;
+use protocol::env::SeededEntropy;
+use protocol::time::{Clock, ManualClock};
+use protocol::{Env, OrganizationId, Timestamp};
 
 use crate::fixture::{World, id, nano, quiet, settlement};
 
@@ -228,5 +231,72 @@ async fn what_was_settled_is_on_the_books_after_a_stop() {
         .await
         .unwrap();
     assert_eq!(open, 0);
+    world.assert_green().await;
+}
+
+#[tokio::test]
+async fn a_jump_of_the_clock_past_all_partitions_costs_nobody() {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let world = World::new(29).await;
+    world.fund(account(), 1_000_000).await;
+    world.clock.advance(days(40));
+    assert_eq!(world.spend(1_000, 10).await, Booked::Durable);
+    world.clock.set(platform::testing::START.minus(days(20)));
+    assert_eq!(world.spend(1_000, 10).await, Booked::Durable);
+    assert_eq!((world.count("usage").await, world.count("settle_quarantine").await), (2, 0));
+    world.assert_green().await;
+}
+
+/// A clock that panics at one look.
+#[derive(Clone)]
+struct Startling {
+    clock: ManualClock,
+    /// Looks until then.
+    looks: Arc<AtomicI64>,
+}
+
+impl Clock for Startling {
+    fn now(&self) -> Timestamp {
+        assert!(self.looks.fetch_sub(1, Ordering::SeqCst) != 1, "a panic on purpose");
+        self.clock.now()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_writing_loses_no_settled_request() {
+    let world = World::new(30).await;
+    world.fund(account(), 1_000_000).await;
+    let clock = Startling { clock: world.clock.clone(), looks: Arc::new(AtomicI64::new(i64::MAX)) };
+    let env = Env::new(clock.clone(), SeededEntropy::new(31));
+    let billing = billing::Billing::start(world.db.pool().clone(), env, quiet(), "startled").await.unwrap();
+    // Looks after this: when a request is settled, when its flush is named, when it is written.
+    for look in [2, 3] {
+        let hold = billing.hold(world.ask(1_000)).await.unwrap();
+        let settlement = world.settlement(10);
+        clock.looks.store(look, Ordering::SeqCst);
+        assert_eq!(hold.settle(settlement).await, Booked::Durable);
+    }
+    // Two in one batch, behind one that is held up.
+    let mut holds = Vec::new();
+    for _ in 0..3 {
+        holds.push((billing.hold(world.ask(1_000)).await.unwrap(), world.settlement(10)));
+    }
+    let mut blocker = world.db.begin().await.unwrap();
+    sqlx::query("lock table usage in exclusive mode").execute(&mut *blocker).await.unwrap();
+    let mut acks = Vec::new();
+    for (n, (hold, settlement)) in holds.into_iter().enumerate() {
+        acks.push(hold.settle(settlement));
+        if n == 0 {
+            world.until("the writer waits", async || world.waiting_for_a_lock().await.is_some()).await;
+            clock.looks.store(3, Ordering::SeqCst);
+        }
+    }
+    blocker.rollback().await.unwrap();
+    for ack in acks {
+        assert_eq!(ack.await, Booked::Durable);
+    }
+    assert!(clock.looks.load(Ordering::SeqCst) < 1, "it did panic");
+    assert_eq!((world.count("usage").await, world.count("settle_quarantine").await), (5, 0));
+    billing.stop().await.unwrap();
     world.assert_green().await;
 }

@@ -18,11 +18,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use protocol::challenge::{Challenge, Purpose};
 use protocol::load::{NodeFrame, ReplicaFrame};
 use protocol::offer::TrustLevel;
 use protocol::receipt::SignedReport;
 use protocol::session::*;
-use protocol::{AttemptId, Env, Id, NodeId, OfferId, ProviderId, RequestId, header};
+use protocol::{AttemptId, ChallengeId, Env, Id, NodeId, OfferId, ProviderId, RequestId, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -43,6 +44,13 @@ pub struct Seen {
     pub refuse_reports: bool,
     pub forget_tokens: bool,
     pub commands: Vec<Command>,
+    /// What the provider did with the node.
+    pub removed: bool,
+    /// What a challenge says besides the truth.
+    pub twist: Option<fn(&mut Challenge)>,
+    pub origin: String,
+    /// Signatures that were sent.
+    pub proofs: Vec<String>,
     pub tunnels: Vec<SendRequest<ChannelBody>>,
 }
 
@@ -81,7 +89,8 @@ impl Broker {
     /// At a given address, with what an earlier broker there saw: a restart.
     pub async fn start_at(at: SocketAddr, seen: Arc<Mutex<Seen>>) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        seen.lock().origin = url.origin().ascii_serialization();
         let (env, state) = (Env::system(), seen.clone());
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -231,7 +240,9 @@ async fn handle(state: Arc<Mutex<Seen>>, mut request: Request<Incoming>) -> Resu
     let if_match = request.headers().get("if-match").map(|etag| etag.to_str().unwrap().to_owned());
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if !matches!(last.as_str(), "nodes" | "sessions") && !known(&state, &bearer) {
+    let open = ["nodes", "sessions", "providers", "verify", "live", "bandwidth"].contains(&last.as_str())
+        || last.starts_with("node_");
+    if !open && !known(&state, &bearer) {
         return Ok(refusal(StatusCode::UNAUTHORIZED, "invalid_api_key"));
     }
     Ok(call(&mut state.lock(), &method, &last, &bearer, if_match, value))
@@ -252,6 +263,20 @@ fn call(
 ) -> Response<Full<Bytes>> {
     let now_ms = Env::system().now().unix_ms();
     match (method.as_str(), last) {
+        ("GET", "live") => answer(StatusCode::OK, json!({ "status": "ok" })),
+        ("POST", "bandwidth") => Response::new(Bytes::from_static(&[0; 1 << 20]).into()),
+        ("POST", "providers") => register(seen, &serde_json::from_value(value).unwrap()),
+        ("POST", "verify") => {
+            let proof: VerifyChallenge = serde_json::from_value(value).unwrap();
+            seen.proofs.push(proof.signature);
+            let provider = provider("active");
+            answer(StatusCode::OK, json!(VerifiedProvider { provider, key: PROVIDER_KEY.into() }))
+        }
+        ("GET", node) if node.starts_with("node_") => match seen.node {
+            Some((id, _)) => answer(StatusCode::OK, json!(node_view(id, NodeMode::Tunnel, seen.removed))),
+            None => refusal(StatusCode::NOT_FOUND, "not_found"),
+        },
+        (_, last) if seen.removed && last != "nodes" => refusal(StatusCode::FORBIDDEN, "node_removed"),
         ("POST", "nodes") => {
             if bearer != format!("Bearer {PROVIDER_KEY}") {
                 return refusal(StatusCode::UNAUTHORIZED, "invalid_api_key");
@@ -261,18 +286,8 @@ fn call(
             hex::decode_to_slice(&body.public_key, &mut key).unwrap();
             let id = NodeId::from_uuid(fixed(2));
             seen.node = Some((id, VerifyingKey::from_bytes(&key).unwrap()));
-            let view = NodeView {
-                id,
-                object: "node".into(),
-                provider_id: ProviderId::from_uuid(fixed(1)),
-                state: "pending".into(),
-                trust: TrustLevel::Declared,
-                mode: body.mode,
-                created_at: now_ms / 1_000,
-                last_seen_at: None,
-                tunnels: 0,
-            };
-            answer(StatusCode::CREATED, json!(view))
+            seen.removed = false;
+            answer(StatusCode::CREATED, json!(node_view(id, body.mode, false)))
         }
         ("POST", "sessions") => {
             let proof: OpenSession = serde_json::from_value(value).unwrap();
@@ -305,7 +320,10 @@ fn call(
                 price_version: 1,
                 spec,
             };
-            seen.offers = body.offers.into_iter().enumerate().map(view).collect();
+            let mut specs = body.offers;
+            // As a broker lists them, in whatever order they came.
+            specs.sort_by(|a, b| a.model.cmp(&b.model));
+            seen.offers = specs.into_iter().enumerate().map(view).collect();
             offers(seen)
         }
         ("POST", "heartbeat") => {
@@ -331,6 +349,55 @@ fn call(
         }
         _ => refusal(StatusCode::NOT_FOUND, "not_found"),
     }
+}
+
+fn provider(state: &str) -> ProviderView {
+    ProviderView {
+        id: ProviderId::from_uuid(fixed(1)),
+        object: "provider".into(),
+        name: "Acme".into(),
+        slug: "acme".into(),
+        state: state.into(),
+        created_at: 0,
+    }
+}
+
+fn node_view(id: NodeId, mode: NodeMode, removed: bool) -> NodeView {
+    NodeView {
+        id,
+        object: "node".into(),
+        provider_id: ProviderId::from_uuid(fixed(1)),
+        state: if removed { "removed" } else { "pending" }.into(),
+        trust: TrustLevel::Declared,
+        mode,
+        created_at: 0,
+        last_seen_at: None,
+        tunnels: 0,
+        checks: Vec::new(),
+    }
+}
+
+fn register(seen: &Seen, body: &CreateProvider) -> Response<Full<Bytes>> {
+    let now = Env::system().now();
+    let mut challenge = Challenge {
+        origin: seen.origin.clone(),
+        wallet: body.receipt_address,
+        purpose: Purpose::Register,
+        chain_id: 8_453,
+        nonce: "0123456789abcdef".into(),
+        issued_at: now,
+        expires_at: now,
+        provider: ProviderId::from_uuid(fixed(1)),
+        slug: body.slug.clone(),
+        payout_account: body.payout_account.clone(),
+        terms_version: body.terms_version.clone(),
+    };
+    if let Some(twist) = seen.twist {
+        twist(&mut challenge);
+    }
+    let id = ChallengeId::from_uuid(fixed(3));
+    let challenge = ChallengeView { id, message: challenge.to_string(), expires_at: 0 };
+    answer(StatusCode::CREATED, json!(CreatedProvider { provider: provider("pending"), challenge }))
 }
 
 fn offers(seen: &Seen) -> Response<Full<Bytes>> {

@@ -100,6 +100,95 @@ async fn the_broker_can_drain_and_resume_a_node() {
 }
 
 #[tokio::test]
+async fn offers_listed_in_another_order_are_the_same_offers() {
+    let broker = Broker::start().await;
+    let engine = engine(4, 4, 1.0);
+    let mut config = config(&broker);
+    let mut second = config.offers[0].clone();
+    second.model = "org/another".into();
+    second.upstream_model = Some("org/name".into());
+    config.offers.push(second);
+    let handle = joined(&broker, config, &engine, 4).await;
+    let sessions = broker.seen.lock().sessions;
+    let put = broker.seen.lock().etag;
+    let (addr, seen) = broker.kill();
+    eventually("the node notices", || handle.status().tunnels == 0).await;
+    let broker = Broker::start_at(addr, seen).await;
+    broker.seen.lock().forget_tokens = true;
+    eventually("a session anew", || broker.seen.lock().sessions > sessions).await;
+    let beats = broker.seen.lock().beats.len();
+    eventually("the offers were looked at", || broker.seen.lock().beats.len() > beats).await;
+    assert_eq!((put, broker.seen.lock().etag), (1, 1), "the set stands as it was put");
+    handle.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removed_node_stops_and_names_the_way_back() {
+    let folder = std::env::temp_dir().join(format!("steelyard-removed-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let broker = Broker::start().await;
+    let engine = engine(4, 4, 1.0);
+    let mut config = config(&broker);
+    config.state_dir = Some(folder.clone());
+    config.drain_s = 0;
+    let mut handle = joined(&broker, config.clone(), &engine, 4).await;
+    broker.seen.lock().removed = true;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), handle.ready(99)).await;
+    let error = ended.expect("it stops by itself").unwrap_err().to_string();
+    assert!(error.contains("removed by its provider") && error.contains("node.json"), "{error}");
+
+    let mut again = start(config.clone(), Arc::new(engine.clone()), Env::system());
+    let error = again.ready(1).await.unwrap_err().to_string();
+    assert!(error.contains("removed by its provider"), "starting it is no way back: {error}");
+    assert!(broker.seen.lock().removed);
+
+    std::fs::remove_file(folder.join("node.json")).unwrap();
+    let back = joined(&broker, config, &engine, 4).await;
+    assert!(!broker.seen.lock().removed);
+    back.stop().await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn what_runs_past_the_drain_deadline_is_cut_off_and_reported() {
+    use http_body_util::BodyExt;
+    use protocol::receipt::ReportStatus;
+
+    let broker = Broker::start().await;
+    let engine = engine(4, 10_000, 10.0);
+    let handle = joined(&broker, config(&broker), &engine, 4).await;
+    let (attempt, request) = broker.chat(&serde_json::json!({"messages": [], "stream": true}));
+    let mut response = broker.tunnel().send_request(request).await.unwrap();
+    response.body_mut().frame().await.unwrap().unwrap();
+    let deadline_ms = broker.env.now().unix_ms() + 400;
+    let args = serde_json::json!({ "deadline_ms": deadline_ms, "reason": null });
+    broker.seen.lock().commands.push(Command { id: "cmd_1".into(), kind: "drain".into(), args });
+    eventually("the node drains", || {
+        broker.seen.lock().beats.last().is_some_and(|beat| beat.state == NodeState::Draining)
+    })
+    .await;
+    assert_eq!(engine.active(), 1, "until the deadline it goes on");
+    let broken = async { while response.body_mut().frame().await.expect("it breaks off").is_ok() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(5), broken).await.expect("it is cut off");
+    assert!(broker.env.now().unix_ms() >= deadline_ms, "not before its time");
+    eventually("an idle engine", || engine.active() == 0).await;
+    eventually("the report", || broker.report(attempt).is_some()).await;
+    let report = broker.report(attempt).unwrap().report;
+    assert_eq!(report.status, ReportStatus::Cancelled);
+    assert!(report.units.completion > 0, "what was made until then is told");
+    let resume = Command { id: "cmd_2".into(), kind: "resume".into(), args: serde_json::Value::Null };
+    broker.seen.lock().commands.push(resume);
+    eventually("it takes work again", || {
+        broker.seen.lock().beats.last().is_some_and(|beat| beat.state == NodeState::Ready)
+    })
+    .await;
+    let (_, request) = broker.chat(&serde_json::json!({"messages": [], "stream": true, "max_tokens": 3}));
+    let whole = broker.tunnel().send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    assert!(whole.to_bytes().ends_with(b"data: [DONE]\n\n"), "what comes later is not cut off");
+    handle.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stopping_node_finishes_what_it_has_begun() {
     use http_body_util::BodyExt;
 

@@ -4,7 +4,9 @@
 mod broker;
 mod credits;
 mod direct;
+mod doctor;
 mod join;
+mod register;
 mod spool;
 mod stream;
 mod supervise;

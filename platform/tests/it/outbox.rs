@@ -231,3 +231,14 @@ async fn only_old_events_that_everyone_has_passed_are_pruned() {
     outbox::drain(&db, &mut slow).await.unwrap();
     assert_eq!(outbox::prune(&mut conn, env.now(), day).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn events_nobody_reads_go_when_they_are_old() {
+    let (db, (env, clock)) = (testing::database().await, testing::env(10));
+    let day = Duration::from_secs(86_400);
+    append_committed(&db, &env).await;
+    let mut conn = db.acquire().await.unwrap();
+    assert_eq!(outbox::prune(&mut conn, env.now(), day).await.unwrap(), 0, "it is too young");
+    clock.advance(2 * day);
+    assert_eq!(outbox::prune(&mut conn, env.now(), day).await.unwrap(), 1);
+}

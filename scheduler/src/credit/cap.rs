@@ -1,4 +1,7 @@
 //! How many requests a node has shown it can carry: additive increase, multiplicative decrease.
+//!
+//! Before the first overload every answer that begins proves room for one more, as in TCP's slow start: an
+//! honest node is known within a few answers, and a boastful one gets no further than its answers do.
 
 use std::time::Duration;
 
@@ -34,13 +37,11 @@ impl Cap {
         self.value as u32
     }
 
-    /// A changed declaration moves the ceiling; what was learned below it stays.
+    /// A changed declaration moves the ceiling and nothing else: a boast is no proof.
     pub fn set_ceiling(&mut self, ceiling: u32) {
         let ceiling = ceiling.max(1);
-        // A node that was never held back follows its declaration up as well as down.
-        let unbound = self.last_cut.is_none() && self.allowed() >= self.ceiling;
         self.ceiling = ceiling;
-        self.value = if unbound { f64::from(ceiling) } else { self.value.min(f64::from(ceiling)) };
+        self.value = self.value.min(f64::from(ceiling));
     }
 
     /// `in_flight` requests run now. A window used in full without a cut raises the cap by one.
@@ -54,6 +55,15 @@ impl Cap {
             self.full = false;
         }
         self.full |= in_flight >= self.allowed();
+    }
+
+    /// An answer began. True when that raised the cap: it was reached lately, and the node never overloaded.
+    pub fn proved(&mut self) -> bool {
+        let raises = self.last_cut.is_none() && self.full && self.value < f64::from(self.ceiling);
+        if raises {
+            self.value = (self.value + 1.0).min(f64::from(self.ceiling));
+        }
+        raises
     }
 
     /// The node was overloaded: refused as busy, or took over three times the predicted time.
@@ -94,6 +104,20 @@ mod tests {
         assert!(cap.allowed() > 4);
         (13..40).for_each(|n| cap.used(9, at(n * 5)));
         assert_eq!(cap.allowed(), 6, "never above the declaration");
+    }
+
+    #[test]
+    fn answers_raise_it_until_the_first_overload() {
+        let mut cap = Cap::new(4.0, 64, at(0));
+        assert!(!cap.proved(), "it was never needed in full");
+        cap.set_ceiling(1_000);
+        assert_eq!(cap.allowed(), 4, "a boast is no proof");
+        cap.used(4, at(0));
+        (0..60).for_each(|_| assert!(cap.proved()));
+        assert_eq!(cap.allowed(), 64);
+        cap.overloaded(at(1));
+        assert!(!cap.proved());
+        assert_eq!(cap.allowed(), 44);
     }
 
     #[test]

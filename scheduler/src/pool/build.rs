@@ -61,9 +61,9 @@ impl Registry {
     pub fn node(&mut self, id: NodeId, mode: NodeMode, config: &Config, now: Timestamp) -> Arc<NodeLive> {
         let tunnel = mode == NodeMode::Tunnel;
         let make = || {
-            let ceiling = config.undeclared_concurrency;
-            // A tunnel's credits are the bound; the cap only learns downwards from there.
-            let start = if tunnel { ceiling } else { config.direct_start };
+            let start = if tunnel { config.tunnel_start } else { config.direct_start };
+            // What is declared bounds it as soon as it is read.
+            let ceiling = config.undeclared_concurrency.max(start);
             Arc::new(NodeLive::new(id, tunnel, Cap::new(f64::from(start), ceiling, now), now))
         };
         let entry = self.nodes.entry(id).or_insert_with(make);

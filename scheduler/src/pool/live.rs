@@ -16,6 +16,7 @@ use crate::config::Prior;
 use crate::credit::Dispatch;
 use crate::measure::{Circumstances, Estimate, Measure, Observation, Outcome};
 use crate::place::room::Rooms;
+use crate::telemetry::telemetry;
 
 /// A first content later than this many times its prediction says the node is overloaded.
 const OVERLOADED_FACTOR: f64 = 3.0;
@@ -233,14 +234,22 @@ impl Admission {
         self.reached = true;
     }
 
+    /// It did not leave after all: no stream, no connection, no address. Its credit was never used.
+    pub const fn unsent(&mut self) {
+        self.reached = false;
+    }
+
     /// The first content came: the prompt no longer queues.
     pub fn first_content(&self) {
-        self.offer.node.prefilled(self.dispatch);
+        if self.offer.node.began(self.dispatch) {
+            self.rooms.room_freed();
+        }
     }
 
     /// The attempt ended; what it showed counts from now on.
     pub fn finish(mut self, seen: &Observation) {
         self.told = true;
+        telemetry().ended(&seen.outcome);
         let live = &self.offer.live;
         match seen.outcome {
             Outcome::Completed => self.count(true, seen.at),
@@ -253,11 +262,15 @@ impl Admission {
             let tokens = f64::from(self.circumstances.uncached_tokens) + f64::from(seen.output_tokens);
             live.model.add_tokens(self.offer.owner, tokens);
         }
-        let slow = seen.first_content.is_some_and(|first| {
-            first.as_secs_f64() > OVERLOADED_FACTOR * self.kappa * self.circumstances.predicted_first_s
-        });
+        // A whole answer's first content is its last: it says nothing of either.
+        let first_content = seen.first_content.filter(|_| !seen.plain);
+        let predicted_s = self.kappa * self.circumstances.predicted_first_s;
+        if let Some(first) = first_content {
+            telemetry().first_content(first, predicted_s);
+        }
+        let slow = first_content.is_some_and(|first| first.as_secs_f64() > OVERLOADED_FACTOR * predicted_s);
         // A prediction under a tenth of a second is too easily missed threefold by noise alone.
-        if slow && seen.first_content.is_some_and(|first| first.as_millis() >= 1_000) {
+        if slow && first_content.is_some_and(|first| first.as_millis() >= 1_000) {
             self.offer.node.overloaded(seen.at);
         }
         let mut measure = live.measure.lock();
@@ -272,8 +285,12 @@ impl Admission {
     fn busy(&self, retry_after: Option<std::time::Duration>, credit: bool, now: Timestamp) {
         self.forget_probe();
         if credit {
-            // Its grants and our count differ: not overload, only a lost frame.
-            self.offer.node.refused();
+            // Its grants and our count differ: not overload, only a lost frame. A request that never left was
+            // refused by nobody but us.
+            if self.reached {
+                telemetry().credits_refused.increment(1);
+                self.offer.node.refused();
+            }
             return;
         }
         self.offer.node.overloaded(now);

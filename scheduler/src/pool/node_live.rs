@@ -22,6 +22,9 @@ pub struct NodeLive {
     tunnel: bool,
     tunnels: AtomicU32,
     heard_at: AtomicI64,
+    /// The last heartbeat this replica took, and the last one that is stored, whoever took it.
+    beat_at: AtomicI64,
+    stored_beat_at: AtomicI64,
     draining: AtomicBool,
     closed_until: AtomicI64,
     /// Running, queued, backlog and free KV of the last report in one word.
@@ -32,6 +35,7 @@ pub struct NodeLive {
     in_flight: AtomicU32,
     own_running: AtomicU32,
     own_tokens: AtomicU64,
+    session: AtomicU64,
     account: Mutex<Account>,
     outbox: Mutex<Vec<ReplicaFrame>>,
     pub(crate) outbox_filled: Notify,
@@ -60,6 +64,8 @@ impl NodeLive {
             tunnel,
             tunnels: AtomicU32::new(0),
             heard_at: AtomicI64::new(i64::MIN),
+            beat_at: AtomicI64::new(i64::MIN),
+            stored_beat_at: AtomicI64::new(i64::MIN),
             draining: AtomicBool::new(false),
             closed_until: AtomicI64::new(i64::MIN),
             load: AtomicU64::new(0),
@@ -69,6 +75,7 @@ impl NodeLive {
             in_flight: AtomicU32::new(0),
             own_running: AtomicU32::new(0),
             own_tokens: AtomicU64::new(0),
+            session: AtomicU64::new(0),
             account: Mutex::new(account),
             outbox: Mutex::new(Vec::new()),
             outbox_filled: Notify::new(),
@@ -104,6 +111,24 @@ impl NodeLive {
     /// It was heard of: a heartbeat, a frame, an answer.
     pub fn heard(&self, now: Timestamp) {
         self.heard_at.fetch_max(now.unix_micros(), Ordering::AcqRel);
+    }
+
+    /// It sent a heartbeat to this replica.
+    pub fn beat(&self, now: Timestamp) {
+        self.heard(now);
+        self.beat_at.fetch_max(now.unix_micros(), Ordering::AcqRel);
+    }
+
+    /// A heartbeat of it is stored.
+    pub fn beat_elsewhere(&self, at: Timestamp) {
+        self.stored_beat_at.fetch_max(at.unix_micros(), Ordering::AcqRel);
+    }
+
+    /// The last heartbeat taken here, and the last one stored, if any.
+    #[must_use]
+    pub fn beats(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let [here, stored] = [&self.beat_at, &self.stored_beat_at].map(|at| some_instant(at.load(Ordering::Acquire)));
+        (here, stored)
     }
 
     /// It says whether it finishes what it has.
@@ -148,9 +173,9 @@ impl NodeLive {
         self.with_account(|account| account.take(weight, tokens, now))
     }
 
-    /// The prompt of this dispatch was read.
-    pub(crate) fn prefilled(&self, dispatch: Dispatch) {
-        self.with_account(|account| account.prefilled(dispatch));
+    /// The prompt of this dispatch was read and its answer began. True when there is more room for it.
+    pub(crate) fn began(&self, dispatch: Dispatch) -> bool {
+        self.with_account(|account| account.began(dispatch))
     }
 
     /// The dispatch is over; `reached` is false when the node cannot have seen it.
@@ -184,10 +209,18 @@ impl NodeLive {
         })
     }
 
-    /// A frame of that session. Returns true when there may be more room than before.
+    /// Whether that session's control stream still speaks for the node.
+    pub(crate) fn is_open(&self, session: u64) -> bool {
+        self.session.load(Ordering::Acquire) == session
+    }
+
+    /// A frame of that session; older ones have no say. Returns true when there may be more room than before.
     pub(crate) fn on_frame(&self, session: u64, frame: NodeFrame, now: Timestamp) -> bool {
         self.heard(now);
         self.with_account(|account| {
+            if account.session() != session {
+                return false;
+            }
             let before = account.free_credit();
             let answer = account.on_frame(session, frame);
             if let NodeFrame::Load(load) = frame {
@@ -205,12 +238,18 @@ impl NodeLive {
         }
     }
 
-    /// Gives back what lies idle. Called every second or so.
-    pub(crate) fn idle(&self, now: Timestamp) {
+    /// Gives back what lies idle, and ends a session whose counters have come apart: its control stream is
+    /// opened anew, which restates them. Called every second or so; true when it did the latter.
+    pub(crate) fn tend(&self, now: Timestamp) -> bool {
         self.with_account(|account| {
             let frame = account.idle(now);
             self.push(frame);
-        });
+            let adrift = self.tunnels() > 0 && account.is_adrift(now);
+            if adrift {
+                account.void();
+            }
+            adrift
+        })
     }
 
     /// States how much weight waits for it.
@@ -234,7 +273,7 @@ impl NodeLive {
     pub(crate) fn tunnel_down(&self) -> bool {
         let last = self.tunnels.fetch_sub(1, Ordering::AcqRel) == 1;
         if last {
-            self.with_account(Account::void);
+            self.with_account(|account| account.void());
         }
         last
     }
@@ -249,6 +288,10 @@ impl NodeLive {
         self.in_flight.store(account.in_flight(), Ordering::Release);
         self.own_running.store(own_running, Ordering::Release);
         self.own_tokens.store(own_tokens, Ordering::Release);
+        if self.session.swap(account.session(), Ordering::AcqRel) != account.session() {
+            // Whoever waits for frames of the session before waits in vain.
+            self.outbox_filled.notify_waiters();
+        }
         result
     }
 
@@ -319,6 +362,18 @@ mod tests {
         assert!(node.tunnel_down());
         assert_eq!(node.view(NOW, Duration::from_secs(15)).free_credit, 0);
         assert_eq!(node.take_outbox(), [ReplicaFrame::Hello { running: 0 }]);
+    }
+
+    #[test]
+    fn a_stream_that_was_replaced_reports_no_load() {
+        let node = NodeLive::new(NodeId::from_uuid(uuid::Uuid::nil()), true, Cap::new(8.0, 8, NOW), NOW);
+        node.tunnel_up(NOW);
+        let old = node.open_control(NOW);
+        let new = node.open_control(NOW);
+        node.on_frame(new, NodeFrame::Load(Load { running: 2, ..Load::default() }), NOW);
+        node.on_frame(old, NodeFrame::Load(Load { running: 9, ..Load::default() }), NOW);
+        assert_eq!(node.view(NOW, Duration::from_secs(15)).running, 2);
+        assert!(node.is_open(new) && !node.is_open(old));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::provider::{Node, NodeState, UpstreamKey};
 
 /// Adds a node, or returns the one its provider already made with the same key, its declarations
-/// brought up to date: joining again after a lost answer makes no second node.
+/// brought up to date: joining again after a lost answer makes no second node. One that was removed is back.
 ///
 /// # Errors
 /// [`Error::NodeNotFound`] when the key belongs to another provider's node.
@@ -21,7 +21,7 @@ pub async fn insert(conn: &mut PgConnection, node: &Node) -> Result<Node, Error>
            on conflict (public_key) do update
               set mode = excluded.mode, base_url = excluded.base_url, upstream_key = excluded.upstream_key,
                   hardware = excluded.hardware, location = excluded.location, engine = excluded.engine,
-                  privacy = excluded.privacy
+                  privacy = excluded.privacy, removed_at = null
             where nodes.provider_id = excluded.provider_id
            returning node_id as "node_id: NodeId""#,
         node.id as NodeId,
@@ -54,7 +54,8 @@ pub async fn find(conn: &mut PgConnection, id: NodeId) -> Result<Option<Node>, E
         Row,
         r#"select node_id as "node_id: NodeId", provider_id as "provider_id: ProviderId", public_key, mode, base_url,
                   upstream_key, hardware, location, engine, privacy, trust, state, offers_version,
-                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp"
+                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp",
+                  removed_at as "removed_at: Timestamp"
              from nodes where node_id = $1"#,
         id as NodeId,
     )
@@ -71,6 +72,30 @@ pub async fn get(conn: &mut PgConnection, id: NodeId) -> Result<Node, Error> {
     find(conn, id).await?.ok_or(Error::NodeNotFound(id))
 }
 
+/// The node a provider made with this key, if any, locked until the transaction ends.
+///
+/// # Errors
+/// [`Error::Database`] or [`Error::Corrupt`].
+pub async fn claim_by_key(
+    conn: &mut PgConnection,
+    provider: ProviderId,
+    public_key: &[u8; 32],
+) -> Result<Option<Node>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select node_id as "node_id: NodeId", provider_id as "provider_id: ProviderId", public_key, mode, base_url,
+                  upstream_key, hardware, location, engine, privacy, trust, state, offers_version,
+                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp",
+                  removed_at as "removed_at: Timestamp"
+             from nodes where provider_id = $1 and public_key = $2 for update"#,
+        provider as ProviderId,
+        &public_key[..],
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Row::into_node).transpose()
+}
+
 /// A provider's nodes, oldest first.
 ///
 /// # Errors
@@ -80,9 +105,78 @@ pub async fn list_of(conn: &mut PgConnection, provider: ProviderId) -> Result<Ve
         Row,
         r#"select node_id as "node_id: NodeId", provider_id as "provider_id: ProviderId", public_key, mode, base_url,
                   upstream_key, hardware, location, engine, privacy, trust, state, offers_version,
-                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp"
+                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp",
+                  removed_at as "removed_at: Timestamp"
              from nodes where provider_id = $1 order by node_id"#,
         provider as ProviderId,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Row::into_node).collect()
+}
+
+/// Keeps a node from being removed until the transaction ends.
+///
+/// # Errors
+/// [`Error::NodeRemoved`] when it is already; [`Error::NodeNotFound`].
+pub async fn hold_present(conn: &mut PgConnection, id: NodeId) -> Result<(), Error> {
+    let row = sqlx::query!(
+        r#"select removed_at as "removed_at: Timestamp" from nodes where node_id = $1 for share"#,
+        id as NodeId,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::NodeNotFound(id))?;
+    if row.removed_at.is_some() { Err(Error::NodeRemoved(id)) } else { Ok(()) }
+}
+
+/// Takes a node out for good: only [`insert`] brings it back. Repeating it is harmless.
+///
+/// # Errors
+/// [`Error::NodeNotFound`].
+pub async fn remove(conn: &mut PgConnection, id: NodeId, now: Timestamp) -> Result<(), Error> {
+    let done = sqlx::query!(
+        "update nodes set removed_at = coalesce(removed_at, $2),
+                          state = case when state = 'quarantined' then state else 'offline' end
+          where node_id = $1",
+        id as NodeId,
+        now as Timestamp,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Err(Error::NodeNotFound(id));
+    }
+    Ok(notify(conn).await?)
+}
+
+/// Nodes removed at `since` or later.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn list_removed(conn: &mut PgConnection, since: Timestamp) -> Result<Vec<NodeId>, Error> {
+    let removed = sqlx::query_scalar!(
+        r#"select node_id as "node_id: NodeId" from nodes where removed_at >= $1"#,
+        since as Timestamp,
+    );
+    Ok(removed.fetch_all(conn).await?)
+}
+
+/// Direct nodes of active providers that never sent a heartbeat.
+///
+/// # Errors
+/// [`Error::Database`] or [`Error::Corrupt`].
+pub async fn list_unreported(conn: &mut PgConnection) -> Result<Vec<Node>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select node_id as "node_id: NodeId", provider_id as "provider_id: ProviderId", public_key, mode, base_url,
+                  upstream_key, hardware, location, engine, privacy, trust, state, offers_version,
+                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp",
+                  removed_at as "removed_at: Timestamp"
+             from nodes
+            where mode = 'direct' and last_seen_at is null and removed_at is null
+              and provider_id in (select provider_id from providers where state = 'active')
+            order by node_id"#,
     )
     .fetch_all(conn)
     .await?;
@@ -126,7 +220,7 @@ pub async fn release(conn: &mut PgConnection, id: NodeId) -> Result<(), Error> {
 /// nor offline. A quarantined node stays so.
 ///
 /// # Errors
-/// [`Error::NodeNotFound`].
+/// [`Error::NodeRemoved`] for one that was taken out meanwhile; [`Error::NodeNotFound`].
 pub async fn touch(
     conn: &mut PgConnection,
     id: NodeId,
@@ -141,7 +235,7 @@ pub async fn touch(
                                when n.state = 'quarantined' then n.state
                                when $4 then 'draining' else 'ready' end
              from (select node_id, state from nodes where node_id = $1 for update) as before
-            where n.node_id = before.node_id
+            where n.node_id = before.node_id and n.removed_at is null
         returning n.state, before.state as "before!""#,
         id as NodeId,
         now as Timestamp,
@@ -149,8 +243,11 @@ pub async fn touch(
         draining,
     )
     .fetch_optional(&mut *conn)
-    .await?
-    .ok_or(Error::NodeNotFound(id))?;
+    .await?;
+    let Some(row) = row else {
+        hold_present(conn, id).await?;
+        return Err(Error::NodeNotFound(id));
+    };
     if row.state != row.before {
         notify(conn).await?;
     }
@@ -198,6 +295,7 @@ pub(super) struct Row {
     pub(super) last_seen_at: Option<Timestamp>,
     pub(super) heartbeat_seq: i64,
     pub(super) created_at: Timestamp,
+    pub(super) removed_at: Option<Timestamp>,
 }
 
 impl Row {
@@ -220,6 +318,7 @@ impl Row {
             last_seen_at: self.last_seen_at,
             heartbeat_seq: u64::try_from(self.heartbeat_seq).map_err(corrupt("heartbeat_seq", id))?,
             created_at: self.created_at,
+            removed_at: self.removed_at,
         })
     }
 }

@@ -12,12 +12,20 @@ use crate::provider::{Offer, OfferState, PriceVersion};
 /// their version. `expected` is what the caller has read; `None` overwrites whatever is there.
 ///
 /// # Errors
-/// [`Error::OffersChanged`] when somebody else changed them since; [`Error::NodeNotFound`].
+/// [`Error::OffersChanged`] when somebody else changed them since; [`Error::NodeRemoved`] and
+/// [`Error::NodeNotFound`].
 pub async fn claim_set(conn: &mut PgConnection, node: NodeId, expected: Option<i64>) -> Result<i64, Error> {
-    let actual = sqlx::query_scalar!("select offers_version from nodes where node_id = $1 for update", node as NodeId)
-        .fetch_optional(&mut *conn)
-        .await?
-        .ok_or(Error::NodeNotFound(node))?;
+    let row = sqlx::query!(
+        r#"select offers_version, removed_at as "removed_at: Timestamp" from nodes where node_id = $1 for update"#,
+        node as NodeId,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::NodeNotFound(node))?;
+    if row.removed_at.is_some() {
+        return Err(Error::NodeRemoved(node));
+    }
+    let actual = row.offers_version;
     if let Some(expected) = expected.filter(|expected| *expected != actual) {
         return Err(Error::OffersChanged { node, expected, actual });
     }
@@ -28,7 +36,8 @@ pub async fn claim_set(conn: &mut PgConnection, node: NodeId, expected: Option<i
 }
 
 /// Puts one offer of a claimed set. The offer of the same model on the same node keeps its id, state
-/// and prices; a retired one starts over as `state`. Returns what is stored.
+/// and prices; a retired one, and one that another model of the engine's is to serve, start over as `state`:
+/// what was checked is not what customers would get. Returns what is stored.
 ///
 /// # Errors
 /// [`Error::Database`] or [`Error::Corrupt`].
@@ -45,7 +54,11 @@ pub async fn put(
         r#"insert into offers as o (offer_id, node_id, model, spec, state, created_at)
            values ($1, $2, $3, $4, $5, $6)
            on conflict (node_id, model) do update
-              set spec = excluded.spec, state = case when o.state = 'retired' then excluded.state else o.state end
+              set spec = excluded.spec,
+                  state = case when o.state = 'retired' then excluded.state
+                               when o.spec->>'upstream_model' is distinct from excluded.spec->>'upstream_model'
+                               then excluded.state
+                               else o.state end
            returning offer_id as "offer_id: OfferId", node_id as "node_id: NodeId", spec, state, price_version, price,
                      price_at as "price_at: Timestamp", next_price_version, next_price,
                      next_price_at as "next_price_at: Timestamp", created_at as "created_at: Timestamp""#,
@@ -80,6 +93,39 @@ pub async fn retire_others(conn: &mut PgConnection, node: NodeId, kept: &[String
         notify(conn).await?;
     }
     Ok(retired)
+}
+
+/// Stages a node's offers anew, because it is reached elsewhere from now on. Raises the set's version, so
+/// that probes of what was there before let nothing in.
+///
+/// # Errors
+/// [`Error::NodeRemoved`] or [`Error::NodeNotFound`].
+pub async fn restage(conn: &mut PgConnection, node: NodeId) -> Result<(), Error> {
+    claim_set(conn, node, None).await?;
+    sqlx::query!(
+        "update offers set state = 'staged' where node_id = $1 and state in ('active', 'degraded')",
+        node as NodeId,
+    )
+    .execute(&mut *conn)
+    .await?;
+    Ok(notify(conn).await?)
+}
+
+/// Lets a staged offer in, provided its node's set is still the one that was probed. False when it is not.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn activate(conn: &mut PgConnection, id: OfferId, version: i64) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update offers as o set state = 'active' from nodes as n
+          where o.offer_id = $1 and o.state = 'staged' and n.node_id = o.node_id and n.offers_version = $2",
+        id as OfferId,
+        version,
+    )
+    .execute(&mut *conn)
+    .await?;
+    notify(conn).await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// An offer, if there is one.
@@ -121,6 +167,18 @@ pub async fn list_of(conn: &mut PgConnection, node: NodeId) -> Result<(i64, Vec<
     .await?;
     let offers = rows.into_iter().map(Row::into_offer).collect::<Result<_, _>>()?;
     Ok((version, offers))
+}
+
+/// Models that are or ever were offered with `modality` among what they answer in, by id.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn list_models_answering_in(conn: &mut PgConnection, modality: &str) -> Result<Vec<String>, Error> {
+    let models = sqlx::query_scalar!(
+        "select distinct model from offers where spec -> 'output_modalities' ? $1 order by model",
+        modality,
+    );
+    Ok(models.fetch_all(conn).await?)
 }
 
 /// Moves an offer to a state.

@@ -25,7 +25,8 @@ pub async fn load(conn: &mut PgConnection) -> Result<Vec<Arc<Listing>>, Error> {
         nodes::Row,
         r#"select node_id as "node_id: NodeId", provider_id as "provider_id: ProviderId", public_key, mode, base_url,
                   upstream_key, hardware, location, engine, privacy, trust, state, offers_version,
-                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp"
+                  last_seen_at as "last_seen_at: Timestamp", heartbeat_seq, created_at as "created_at: Timestamp",
+                  removed_at as "removed_at: Timestamp"
              from nodes"#,
     )
     .fetch_all(&mut *conn)

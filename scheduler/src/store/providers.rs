@@ -7,16 +7,16 @@ use super::{corrupt, notify};
 use crate::error::Error;
 use crate::provider::{Provider, ProviderState};
 
-/// Adds a provider.
+/// Adds a provider. A pending one holds its short name against nobody.
 ///
 /// # Errors
-/// [`Error::SlugTaken`] when another one has that short name.
+/// [`Error::SlugTaken`] when another one has proved that short name.
 pub async fn insert(conn: &mut PgConnection, provider: &Provider) -> Result<(), Error> {
     let done = sqlx::query!(
         "insert into providers (provider_id, slug, name, contact_email, country, website, privacy_policy_url,
                                 terms_version, payout_account, receipt_address, state, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-         on conflict (slug) do nothing",
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+          where not exists (select 1 from providers where slug = $2 and state <> 'pending')",
         provider.id as ProviderId,
         provider.slug,
         provider.name,
@@ -36,6 +36,55 @@ pub async fn insert(conn: &mut PgConnection, provider: &Provider) -> Result<(), 
         return Err(Error::SlugTaken(provider.slug.clone()));
     }
     Ok(notify(conn).await?)
+}
+
+/// Makes a pending provider active: its short name is its own from now on.
+///
+/// # Errors
+/// [`Error::SlugTaken`] when another one was quicker to prove it.
+pub async fn activate(conn: &mut PgConnection, provider: &Provider) -> Result<(), Error> {
+    let done = sqlx::query!(
+        "update providers as own set state = 'active'
+          where provider_id = $1 and state = 'pending'
+            and not exists (select 1 from providers where slug = own.slug and state <> 'pending')",
+        provider.id as ProviderId,
+    )
+    .execute(&mut *conn)
+    .await;
+    match done {
+        Ok(done) if done.rows_affected() == 1 => Ok(notify(conn).await?),
+        Ok(_) => Err(Error::SlugTaken(provider.slug.clone())),
+        // The other one committed between the look and the write.
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
+            Err(Error::SlugTaken(provider.slug.clone()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many providers wait to prove their wallet.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn count_pending(conn: &mut PgConnection) -> Result<i64, Error> {
+    let count = sqlx::query_scalar!(r#"select count(*) as "count!" from providers where state = 'pending'"#);
+    Ok(count.fetch_one(conn).await?)
+}
+
+/// Drops providers announced before `before` that never proved their wallet, the oldest first and at most
+/// `most` of them. Returns how many.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn drop_pending(conn: &mut PgConnection, before: Timestamp, most: i64) -> Result<u64, Error> {
+    let done = sqlx::query!(
+        "delete from providers where state = 'pending' and provider_id in (
+           select provider_id from providers where state = 'pending' and created_at < $1
+            order by created_at limit $2 for update skip locked)",
+        before as Timestamp,
+        most,
+    );
+    Ok(done.execute(conn).await?.rows_affected())
 }
 
 /// A provider, if there is one.
@@ -62,6 +111,24 @@ pub async fn find(conn: &mut PgConnection, id: ProviderId) -> Result<Option<Prov
 /// [`Error::ProviderNotFound`].
 pub async fn get(conn: &mut PgConnection, id: ProviderId) -> Result<Provider, Error> {
     find(conn, id).await?.ok_or(Error::ProviderNotFound(id))
+}
+
+/// A provider, locked until the transaction ends: two who change what hangs on it come one after the other.
+///
+/// # Errors
+/// [`Error::ProviderNotFound`].
+pub async fn claim(conn: &mut PgConnection, id: ProviderId) -> Result<Provider, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select provider_id as "provider_id: ProviderId", slug, name, contact_email, country, website,
+                  privacy_policy_url, terms_version, payout_account, receipt_address, state,
+                  created_at as "created_at: Timestamp"
+             from providers where provider_id = $1 for update"#,
+        id as ProviderId,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.ok_or(Error::ProviderNotFound(id))?.into_provider()
 }
 
 /// All providers, by short name.

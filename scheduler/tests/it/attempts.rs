@@ -129,6 +129,7 @@ fn every_short_history_keeps_its_promises() {
         Event::Error(NodeFault::Reset),
         Event::Tick,
         Event::NotAdmitted,
+        Event::Full,
         Event::ClientGone,
     ];
     for (plan, most_plans) in [(1, 1), (2, 2)] {
@@ -250,6 +251,28 @@ fn all_busy_is_429_with_the_soonest_wish() {
     let Some(Action::Fail(failure)) = driver.last else { panic!("{:?}", driver.last) };
     assert_eq!(failure.kind, FailureKind::Busy { retry_after: Some(Duration::from_secs(4)) });
     assert_eq!(failure.status(), (429, "capacity_exhausted"));
+}
+
+#[test]
+fn full_tunnels_are_nobodys_fault() {
+    let mut driver = Driver::new(2, 1);
+    for event in [Event::Connected, Event::Full, Event::Connected, Event::Full] {
+        driver.send(event);
+    }
+    let outcomes: Vec<Outcome> = driver.machine.records().iter().map(|record| record.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Busy { retry_after: None, credit: true }; 2]);
+    let Some(Action::Fail(failure)) = driver.last else { panic!("{:?}", driver.last) };
+    assert_eq!(failure.kind, FailureKind::Busy { retry_after: None });
+}
+
+#[test]
+fn a_plain_answer_says_so_in_what_it_showed() {
+    let mut machine = Machine::new(AttemptConfig::default(), candidates(1, 1), START);
+    machine.start(START);
+    for event in [head(200), Event::Plain, CONTENT] {
+        machine.on(event, START);
+    }
+    assert!(machine.on(END, START).ended.unwrap().plain);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn observation(outcome: Outcome) -> Observation {
         generating: Duration::from_millis(600),
         longest_gap: Duration::from_millis(40),
         output_tokens: 20,
+        plain: false,
     }
 }
 
@@ -94,14 +95,40 @@ fn the_last_tunnel_takes_the_credits_with_it() {
     assert!(one(&scheduler, &world::ask()).is_some());
 }
 
+#[test]
+fn a_busy_node_gets_no_new_work_until_it_says_otherwise() {
+    use protocol::session::{Heartbeat, NodeState};
+
+    let (scheduler, _presence, _control) = tunnelled(5);
+    let beat = |seq, state| {
+        let (sent_at_ms, offers, gpus) = (START.unix_ms(), Vec::new(), Vec::new());
+        let beat = Heartbeat { seq, sent_at_ms, state, offers, gpus };
+        scheduler.on_heartbeat(world::node_id(1), &beat, START).unwrap();
+    };
+    for (seq, state, served) in [
+        (1, NodeState::Ready, true),
+        (2, NodeState::Busy, false),
+        (3, NodeState::Ready, true),
+        (4, NodeState::Draining, false),
+    ] {
+        beat(seq, state);
+        // What stops work acts on the snapshot there is; what lets it in, from the next one on.
+        if !served {
+            assert!(one(&scheduler, &world::ask()).is_none(), "{state:?}");
+        }
+        scheduler.rebuild(START);
+        assert_eq!(one(&scheduler, &world::ask()).is_some(), served, "{state:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_control_stream_greets_and_gives_back_what_is_recalled() {
     let (scheduler, _presence, control) = tunnelled(5);
-    assert_eq!(control.outbound().await, [ReplicaFrame::Hello { running: 0 }]);
+    assert_eq!(control.outbound().await.unwrap(), [ReplicaFrame::Hello { running: 0 }]);
     let admission = admit(&scheduler);
     assert_eq!((admission.number(), admission.weight()), (1, 1));
     control.on_frame(NodeFrame::Recall { count: 9 });
-    assert_eq!(control.outbound().await, [ReplicaFrame::Yield { limit: 1 }]);
+    assert_eq!(control.outbound().await.unwrap(), [ReplicaFrame::Yield { limit: 1 }]);
 }
 
 #[tokio::test]
@@ -117,7 +144,8 @@ async fn an_arriving_credit_wakes_who_waits() {
         loop {
             scheduler.tend(START);
             tokio::task::yield_now().await;
-            let frames = tokio::time::timeout(Duration::from_millis(1), control.outbound()).await.unwrap_or_default();
+            let frames = tokio::time::timeout(Duration::from_millis(1), control.outbound()).await;
+            let frames = frames.unwrap_or_default().unwrap_or_default();
             if frames.contains(&ReplicaFrame::Want { weight: 1 }) {
                 return;
             }
@@ -126,6 +154,107 @@ async fn an_arriving_credit_wakes_who_waits() {
     tokio::time::timeout(Duration::from_secs(10), wanted).await.unwrap();
     control.on_frame(NodeFrame::Limit { limit: 1 });
     assert!(matches!(waiting.await.unwrap(), Decision::Place { .. }));
+}
+
+#[tokio::test]
+async fn a_long_ask_waits_for_as_many_slots_as_it_takes() {
+    let (scheduler, _presence, control) = tunnelled(1);
+    control.outbound().await;
+    // Twice what one slot's memory holds.
+    let long = Ask { prompt_tokens: 8_000, expected_output: 8_000, ..world::ask() };
+    let waiting = tokio::spawn({
+        let scheduler = scheduler.clone();
+        async move { scheduler.acquire(&long, &mut SmallRng::seed_from_u64(1)).await }
+    });
+    let wanted = async {
+        loop {
+            scheduler.tend(START);
+            tokio::task::yield_now().await;
+            let frames = tokio::time::timeout(Duration::from_millis(1), control.outbound()).await;
+            if frames.unwrap_or_default().unwrap_or_default().contains(&ReplicaFrame::Want { weight: 2 }) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wanted).await.unwrap();
+    control.on_frame(NodeFrame::Limit { limit: 2 });
+    let Decision::Place { offers, .. } = waiting.await.unwrap() else { panic!("two slots are there") };
+    assert_eq!(offers[0].weight, 2);
+}
+
+#[tokio::test]
+async fn a_dispatch_lost_with_the_last_credit_restates_the_counters() {
+    let (scheduler, _presence, control) = tunnelled(1);
+    assert_eq!(control.outbound().await.unwrap(), [ReplicaFrame::Hello { running: 0 }]);
+    let mut lost = admit(&scheduler);
+    lost.sent();
+    drop(lost);
+    assert!(one(&scheduler, &world::ask()).is_none(), "its credit is spent");
+    (0..3).for_each(|second| scheduler.tend(START.plus(Duration::from_secs(second))));
+    assert_eq!(control.outbound().await, None, "this stream has nothing to say any more");
+    let again = scheduler.control(world::node_id(1));
+    assert_eq!(again.outbound().await.unwrap(), [ReplicaFrame::Hello { running: 0 }]);
+    again.on_frame(NodeFrame::Limit { limit: 1 });
+    assert!(one(&scheduler, &world::ask()).is_some());
+}
+
+#[test]
+fn a_request_that_never_left_costs_its_node_nothing() {
+    let (scheduler, presence, _control) = tunnelled(5);
+    let mut admission = admit(&scheduler);
+    admission.sent();
+    admission.unsent();
+    admission.finish(&observation(Outcome::Busy { retry_after: None, credit: true }));
+    let view = presence.node().view(START, Duration::from_secs(15));
+    assert_eq!((view.free_credit, view.running), (5, 0));
+    assert_eq!(one(&scheduler, &world::ask()).unwrap().offer.live.estimate().counted, 0);
+}
+
+#[test]
+fn a_plain_answer_that_took_long_cuts_no_cap() {
+    let (scheduler, ..) = world::scheduler(vec![world::listing(1)]);
+    let slow = Observation { first_content: Some(Duration::from_secs(9)), ..observation(Outcome::Completed) };
+    let free_cap = || one(&scheduler, &world::ask()).unwrap().offer.node.view(START, Duration::MAX).free_cap;
+    admit(&scheduler).finish(&Observation { plain: true, ..slow });
+    assert_eq!(free_cap(), 4);
+    admit(&scheduler).finish(&slow);
+    assert_eq!(free_cap(), 2);
+}
+
+/// A node that grants a thousand slots and has eight. Each takes a second per answer; the others wait their turn.
+#[test]
+fn a_boastful_node_is_bounded_by_its_cap() {
+    let mut parts = world::parts(1).tunnel();
+    parts.offer.spec.capacity = serde_json::from_str(r#"[{"type": "concurrency", "value": 1000}]"#).unwrap();
+    let (scheduler, _, clock) = world::scheduler(vec![parts.listing()]);
+    let _presence = scheduler.connected(world::node_id(1));
+    let control = scheduler.control(world::node_id(1));
+    control.on_frame(NodeFrame::Limit { limit: 1_000_000 });
+    let mut queue: std::collections::VecDeque<(Admission, u64)> = std::collections::VecDeque::new();
+    let (mut most, mut served) = (0, 0);
+    for second in 0..120 {
+        let now = START.plus(Duration::from_secs(second));
+        clock.set(now);
+        control.on_frame(NodeFrame::Load(protocol::load::Load::default()));
+        scheduler.rebuild(now);
+        while let Decision::Place { offers, .. } =
+            scheduler.place(&world::ask(), now, &mut SmallRng::seed_from_u64(second))
+            && let Some(mut admission) = scheduler.admit(&offers[0], now)
+        {
+            admission.sent();
+            queue.push_back((admission, second));
+        }
+        most = most.max(queue.len());
+        for (admission, since) in queue.drain(..queue.len().min(8)) {
+            let waited = Duration::from_secs(second - since) + Duration::from_millis(300);
+            admission.first_content();
+            let seen = Observation { at: now, first_content: Some(waited), ..observation(Outcome::Completed) };
+            admission.finish(&seen);
+            served += 1;
+        }
+    }
+    assert!(most <= 64, "{most} were in flight at once");
+    assert!(served >= 8 * 100, "and still it works: {served}");
 }
 
 #[tokio::test]

@@ -141,6 +141,7 @@ fn open_breakers_are_503_until_they_expire_and_never_remove_more_than_half() {
         generating: Duration::ZERO,
         longest_gap: Duration::ZERO,
         output_tokens: 0,
+        plain: false,
     };
     let only = |n: u128| {
         let mut ask = world::ask();

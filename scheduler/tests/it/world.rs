@@ -80,6 +80,7 @@ pub fn node(n: u128) -> Node {
         last_seen_at: None,
         heartbeat_seq: 0,
         created_at: START,
+        removed_at: None,
     }
 }
 

@@ -123,7 +123,7 @@ async fn revoke(desk: &Desk, key: KeyId) -> Result<Value, Error> {
 
 async fn list(desk: &Desk, org: OrganizationId) -> Result<Value, Error> {
     let mut conn = desk.db.acquire().await?;
-    let rows = keys::list_of(&mut conn, Some(keys::Owner::Organization(org)), None, MAX_ROWS).await?;
+    let rows = keys::list_of(&mut conn, keys::Owner::Organization(org), MAX_ROWS).await?;
     let row = |row: keys::KeyRow| {
         json!({
             "key": row.record.id,

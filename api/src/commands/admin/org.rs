@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Desk, Error, missing, name};
 use crate::accounts;
+use crate::store::audit::{self, Entry};
 use crate::store::{keys, organizations};
 
 /// Most rows printed: an operator with more wants a query, not a list.
@@ -25,6 +26,20 @@ pub(super) enum Command {
         /// Which one.
         organization: OrganizationId,
     },
+    /// Stop an organization from spending: new requests are refused with 403 within a minute, those under way
+    /// finish. Its credit stays.
+    Suspend {
+        /// Which one.
+        organization: OrganizationId,
+        /// Why, for the audit trail.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let a suspended organization spend again.
+    Resume {
+        /// Which one.
+        organization: OrganizationId,
+    },
 }
 
 pub(super) async fn run(desk: &Desk, command: Command) -> Result<Value, Error> {
@@ -32,6 +47,8 @@ pub(super) async fn run(desk: &Desk, command: Command) -> Result<Value, Error> {
         Command::Create { name } => create(desk, &name).await,
         Command::List => list(desk).await,
         Command::Show { organization } => show(desk, organization).await,
+        Command::Suspend { organization, reason } => turn(desk, organization, true, reason).await,
+        Command::Resume { organization } => turn(desk, organization, false, None).await,
     }
 }
 
@@ -53,17 +70,37 @@ async fn show(desk: &Desk, id: OrganizationId) -> Result<Value, Error> {
     let mut conn = desk.db.acquire().await?;
     let organization = organizations::find(&mut conn, id).await?.ok_or_else(|| missing("organization", id))?;
     let projects = organizations::list_projects(&mut conn, id).await?;
-    let keys = keys::list_of(&mut conn, Some(keys::Owner::Organization(id)), None, MAX_ROWS).await?;
+    let keys = keys::list_of(&mut conn, keys::Owner::Organization(id), MAX_ROWS).await?;
     let credits = billing::store::views::credits(&mut conn, id).await?;
+    let state = billing::store::accounts::find_state(&mut conn, id).await?;
     let projects: Vec<Value> =
         projects.into_iter().map(|project| json!({ "id": project.id, "name": project.name })).collect();
     Ok(json!({
         "organization": organization.id,
         "name": organization.name,
+        "state": state,
         "created_at": organization.created_at.unix_seconds(),
         "total_credits_usd": credits.total_credits,
         "total_usage_usd": credits.total_usage,
         "live_keys": keys.iter().filter(|key| key.revoked_at.is_none()).count(),
         "projects": projects,
     }))
+}
+
+/// Suspends an organization or lets it spend again; being so already is no fault.
+async fn turn(desk: &Desk, id: OrganizationId, suspended: bool, reason: Option<String>) -> Result<Value, Error> {
+    let mut tx = desk.db.begin().await?;
+    let organization = organizations::find(&mut tx, id).await?.ok_or_else(|| missing("organization", id))?;
+    let (state, action) =
+        if suspended { ("suspended", "organization.suspended") } else { ("active", "organization.resumed") };
+    let before = billing::store::accounts::find_state(&mut tx, id).await?;
+    if before.as_deref() != Some(state) {
+        if !billing::store::accounts::set_suspended(&mut tx, id, suspended).await? {
+            return Err(Error::Usage(format!("{id} has no open account")));
+        }
+        let entry = Entry::new(desk.env.mint(), desk.env.now(), desk.actor.clone(), action, id);
+        audit::insert(&mut tx, entry.of_organization(id).with(json!({ "reason": reason }))).await?;
+    }
+    tx.commit().await?;
+    Ok(json!({ "organization": id, "name": organization.name, "state": state }))
 }

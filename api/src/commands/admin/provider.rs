@@ -1,5 +1,7 @@
 //! `steelyard admin provider …`
 
+use std::time::Duration;
+
 use protocol::ProviderId;
 use scheduler::provider::{Provider, ProviderState};
 use scheduler::store::{nodes, providers};
@@ -9,11 +11,14 @@ use super::{Desk, Error, missing};
 use crate::store;
 use crate::store::audit::{self, Entry};
 
+/// How far back `show` adds up what became of a provider's reports.
+const REPORTS_SHOWN_DAYS: u64 = 7;
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// All providers.
     List,
-    /// One provider with its nodes and what it has earned.
+    /// One provider with its nodes, what it has earned, and whether its nodes' reports agree with our counts.
     Show {
         /// Which one.
         provider: ProviderId,
@@ -65,6 +70,8 @@ async fn show(desk: &Desk, id: ProviderId) -> Result<Value, Error> {
     let provider = providers::find(&mut conn, id).await?.ok_or_else(|| missing("provider", id))?;
     let nodes = nodes::list_of(&mut conn, id).await?;
     let accrued = billing::store::views::accrued(&mut conn, id).await?;
+    let week_ago = desk.env.now().minus(Duration::from_secs(REPORTS_SHOWN_DAYS * 86_400));
+    let judged = billing::store::reports::judged_since(&mut conn, id, week_ago).await?;
     let nodes: Vec<Value> =
         nodes.into_iter().map(|node| json!({ "id": node.id, "state": node.state.as_str() })).collect();
     Ok(json!({
@@ -76,6 +83,7 @@ async fn show(desk: &Desk, id: ProviderId) -> Result<Value, Error> {
         "receipt_address": provider.receipt_address,
         "payout_account": provider.payout_account,
         "accrued_usd": accrued,
+        "reports_7d": { "answers": judged.attempts, "apart": judged.apart, "missing": judged.unsigned },
         "nodes": nodes,
     }))
 }

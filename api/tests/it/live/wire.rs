@@ -39,6 +39,18 @@ pub struct Frame {
 impl Live {
     /// A call. Dropping the future closes the connection.
     pub async fn call(&self, method: Method, path: &str, key: Option<&str>, body: impl Into<Bytes>) -> Wire {
+        self.call_with(method, path, key, &[], body).await
+    }
+
+    /// A call with these headers besides the usual ones.
+    pub async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Wire {
         let socket = TcpStream::connect(self.address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
@@ -47,6 +59,9 @@ impl Live {
         request = request.header("content-type", "application/json");
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -62,6 +77,12 @@ impl Live {
     /// A chat completion with another key.
     pub async fn chat_as(&self, key: &str, fields: Value) -> Wire {
         self.call(Method::POST, "/v1/chat/completions", Some(key), chat_body(fields).to_string()).await
+    }
+
+    /// A chat completion with an `Idempotency-Key`.
+    pub async fn keyed(&self, key: &str, name: &str, fields: Value) -> Wire {
+        let (path, body) = ("/v1/chat/completions", chat_body(fields).to_string());
+        self.call_with(Method::POST, path, Some(key), &[("idempotency-key", name)], body).await
     }
 
     /// A streamed chat completion, read to its end.
@@ -126,6 +147,11 @@ impl Wire {
                 return frame;
             }
         }
+    }
+
+    /// The answer's bytes, to its end.
+    pub async fn bytes(self) -> Bytes {
+        self.body.collect().await.unwrap().to_bytes()
     }
 
     /// The answer, read whole.

@@ -114,12 +114,22 @@ impl Caller {
 
     /// Posts a chat request; the body is the caller's to read or to drop.
     pub async fn open(&self, body: Value) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
-        send(Method::POST, &format!("{}/v1/chat/completions", self.url), &self.key, body.to_string()).await
+        send(Method::POST, &format!("{}/v1/chat/completions", self.url), &self.key, None, body.to_string()).await
+    }
+
+    /// The same with an `Idempotency-Key`.
+    pub async fn open_keyed(
+        &self,
+        name: &str,
+        body: Value,
+    ) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
+        let url = format!("{}/v1/chat/completions", self.url);
+        send(Method::POST, &url, &self.key, Some(name), body.to_string()).await
     }
 
     /// Any GET: its status and its JSON.
     pub async fn get(&self, path: &str) -> Option<(StatusCode, Value)> {
-        let response = send(Method::GET, &format!("{}{path}", self.url), &self.key, String::new()).await.ok()?;
+        let response = send(Method::GET, &format!("{}{path}", self.url), &self.key, None, String::new()).await.ok()?;
         let status = response.status();
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
         Some((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
@@ -204,15 +214,18 @@ async fn send(
     method: Method,
     url: &str,
     key: &str,
+    name: Option<&str>,
     body: String,
 ) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(url)
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .unwrap();
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(name) = name {
+        request = request.header("idempotency-key", name);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).unwrap();
     // A client for each call: no call shares a connection, or the fate of one, with another.
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     client.request(request).await

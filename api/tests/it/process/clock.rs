@@ -56,7 +56,9 @@ async fn a_jump_of_the_clock_ends_no_stream() {
     app.refresh_catalogue().await.unwrap();
     api::run::spawn_all(&app);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    app.address.set(address).unwrap();
+    let url = format!("http://{address}");
     let router = api::router::router(app.clone());
     let stop = shutdown.token().clone();
     let cut = app.upstreams.closing().clone();

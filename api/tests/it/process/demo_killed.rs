@@ -1,4 +1,4 @@
-//! The demo dies by kill -9, with everything it started still running.
+//! The demo begins with nothing of the last one, and dies by kill -9 with everything it started still running.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use super::world::read;
 const UP: Duration = Duration::from_secs(40);
 /// What it started notices by itself, finishes, and goes.
 const GONE: Duration = Duration::from_secs(15);
+/// What an earlier demo wrote for scripts.
+const LEFT_OVER: &str = "STEELYARD_URL=http://127.0.0.1:1\n";
 
 fn demo(dir: &Path) -> Process {
     let mut command = steelyard();
@@ -18,9 +20,13 @@ fn demo(dir: &Path) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_demo_leaves_nothing_behind() {
+async fn a_demo_inherits_nothing_and_a_killed_one_leaves_nothing_behind() {
     let dir = folder();
+    std::fs::write(dir.path().join("env"), LEFT_OVER).unwrap();
     let mut demo = demo(dir.path());
+    until("the demo begins", UP, async || demo.said().contains("starting Postgres").then_some(())).await;
+    let found = std::fs::read_to_string(dir.path().join("env")).unwrap_or_default();
+    assert_ne!(found, LEFT_OVER, "who waits for the file must not find the last demo's");
     until("the demo stays up", UP, async || {
         demo.assert_running();
         demo.said().contains("Everything stays up").then_some(())

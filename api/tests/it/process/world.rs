@@ -19,6 +19,7 @@ pub const MODEL: &str = "steelyard/simulated";
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Worlds come one after another: several would share two cores, and what is timed here would say little.
+/// Under nextest each test is a process of its own and `.config/nextest.toml` keeps them apart.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Everything. Dropping it kills every process and deletes the folder.

@@ -1,0 +1,98 @@
+//! The layer around every route: a POST that brings an `Idempotency-Key` runs once.
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use protocol::{Id as _, OrganizationId};
+use uuid::Uuid;
+
+use super::MAX_KEY;
+use super::claim::{Begun, begin};
+use super::seal::{Answer, Key};
+use crate::error::ApiError;
+use crate::extract::{authenticate, bearer, is_json, read_body_in_time};
+use crate::keys::{Holder, KeyKind};
+use crate::request::RequestContext;
+use crate::sessions::Sessions;
+use crate::state::AppState;
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Whose keys are told apart.
+struct Scope {
+    kind: KeyKind,
+    organization: OrganizationId,
+    id: Uuid,
+}
+
+/// Runs a keyed POST once and repeats its answer; lets everything else through.
+pub async fn keep(
+    State(app): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::POST || !request.headers().contains_key(KEY) {
+        return next.run(request).await;
+    }
+    Box::pin(keyed(app, context, request, next)).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn keyed(app: AppState, context: RequestContext, request: Request, next: Next) -> Result<Response, ApiError> {
+    let Some(scope) = scope(&app, request.headers()).await? else { return Ok(next.run(request).await) };
+    let text = key(request.headers())?;
+    // What is no JSON is a file, too large to be held here; its route makes a new one each time.
+    if request.headers().contains_key(CONTENT_TYPE) && !is_json(request.headers()) {
+        return Ok(next.run(request).await);
+    }
+    let (parts, body) = request.into_parts();
+    let body = read_body_in_time(&app, &parts.headers, body, app.config.gateway.max_body_bytes).await?;
+    // Below the mount: `/v1` and `/api/v1` are one.
+    let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
+    let key = Key::new(scope.id, scope.kind, &text, route, &body);
+    match begin(&app, scope.organization, key, context.id).await? {
+        Begun::Replay(answer) => Ok(replay(answer)),
+        Begun::Run(claim) => {
+            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            Ok(claim.record(response).await)
+        }
+    }
+}
+
+/// The scope of the key that was sent. None for a caller whose calls are repeatable by themselves, or who
+/// sent no key: the route has its own words for that.
+async fn scope(app: &AppState, headers: &HeaderMap) -> Result<Option<Scope>, ApiError> {
+    if bearer(headers).is_none_or(Sessions::is_token) {
+        return Ok(None);
+    }
+    let record = authenticate(app, headers).await?;
+    let kind = record.kind();
+    Ok(match record.holder {
+        Holder::Inference { organization, project } | Holder::Management { organization, project } => {
+            Some(Scope { kind, organization, id: project.uuid() })
+        }
+        Holder::Admin { organization } => Some(Scope { kind, organization, id: organization.uuid() }),
+        Holder::Provider { .. } => None,
+    })
+}
+
+fn key(headers: &HeaderMap) -> Result<String, ApiError> {
+    let text = headers.get(KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if text.is_empty() || text.len() > MAX_KEY {
+        let message = format!("between 1 and {MAX_KEY} visible ASCII characters");
+        return Err(ApiError::invalid("Idempotency-Key", message).with_code("invalid_value"));
+    }
+    Ok(text.to_owned())
+}
+
+fn replay(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}

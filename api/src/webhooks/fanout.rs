@@ -1,0 +1,103 @@
+//! From facts to deliveries: one for each endpoint that wants to know.
+
+use std::time::Duration;
+
+use platform::outbox::{self, BATCH, Consumer, Drained, Recorded};
+use platform::worker::{Next, Worker};
+use protocol::event::Event;
+use protocol::{Env, EventId, Timestamp};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+
+use super::Owner;
+use crate::store::deliveries;
+
+/// Deliveries are kept for this long, taken or not, for whoever asks what became of one.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Reads the outbox.
+pub struct Fanout {
+    db: PgPool,
+    reader: Reader,
+}
+
+struct Reader {
+    env: Env,
+}
+
+/// What somebody is told.
+struct News {
+    owner: Owner,
+    kind: &'static str,
+    /// The id of what it happened to.
+    object: String,
+}
+
+impl Fanout {
+    /// Of the outbox in `db`.
+    #[must_use]
+    pub fn new(db: PgPool, env: Env) -> Self {
+        Self { db, reader: Reader { env } }
+    }
+}
+
+impl Worker for Fanout {
+    type Error = outbox::Error<scheduler::Error>;
+
+    fn name(&self) -> &'static str {
+        "api.webhooks.fanout"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    async fn tick(&mut self, now: Timestamp) -> Result<Next, Self::Error> {
+        let drained = outbox::drain(&self.db, &mut self.reader).await?;
+        if drained == Drained::Handled(BATCH.unsigned_abs() as usize) {
+            return Ok(Next::Again);
+        }
+        deliveries::prune(&mut *self.db.acquire().await?, now.minus(KEEP)).await?;
+        Ok(Next::Wait)
+    }
+}
+
+impl Consumer for Reader {
+    type Error = scheduler::Error;
+
+    fn name(&self) -> &'static str {
+        "api.webhooks"
+    }
+
+    async fn handle(&mut self, conn: &mut PgConnection, recorded: &Recorded) -> Result<(), scheduler::Error> {
+        let Some(news) = news(conn, &recorded.event).await? else { return Ok(()) };
+        let body = body(recorded.id, recorded.at, &news);
+        deliveries::insert_for(conn, news.owner, news.kind, recorded.id, &body, self.env.now()).await?;
+        Ok(())
+    }
+}
+
+/// Whom a fact concerns, and what it is called. Most facts are between ourselves.
+async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, scheduler::Error> {
+    match event {
+        Event::NodeOffline { node } => {
+            let found = scheduler::store::nodes::find(conn, *node).await?;
+            Ok(found.map(|found| News {
+                owner: Owner::Provider(found.provider),
+                kind: "provider.node.offline",
+                object: node.to_string(),
+            }))
+        }
+        Event::KeyRevoked { .. }
+        | Event::AccountSuspended { .. }
+        | Event::CreditGranted { .. }
+        | Event::ProviderActivated { .. } => Ok(None),
+    }
+}
+
+fn body(id: EventId, at: Timestamp, news: &News) -> String {
+    let body = json!({
+        "id": id, "object": "event", "created_at": at.unix_seconds(), "type": news.kind, "data": { "id": news.object },
+    });
+    body.to_string()
+}

@@ -1,0 +1,159 @@
+//! Every check of the books, on books that are wrong in the way it is there for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use billing::config::Leasing;
+use billing::reconcile::check_all;
+use billing::{Booked, BudgetScope, Reset};
+use protocol::{KeyId, OrganizationId};
+use sqlx::AssertSqlSafe;
+
+use crate::fixture::{World, id, nano};
+
+fn account() -> OrganizationId {
+    id(1)
+}
+
+/// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
+const CORRUPTIONS: [(&str, &str); 20] = [
+    ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
+    (
+        "every transfer has postings, in the currency of their accounts",
+        "delete from postings where transfer_id in (select transfer_id from transfers where cause_kind = 'settle')",
+    ),
+    ("folds are the sums of the postings below the watermark", "update folds set debited = debited + 1"),
+    (
+        "nothing available is negative, and leases spend what was lent",
+        "alter table leases drop constraint leases_check; update leases set spent_nano_usd = lent_nano_usd + 1",
+    ),
+    (
+        "credits are what is available and what leases have not spent",
+        "update accounts set available_nano_usd = available_nano_usd + 1",
+    ),
+    ("grants hold at least what is left of credits", "update grants set remaining_nano_usd = 0"),
+    (
+        "no lease stays open long after its grace",
+        "update replicas set started_at = now() - interval '1 h';
+         update leases set expires_at = now() - interval '22 min'",
+    ),
+    (
+        "every window's limit is what is available, lent, spent and late, less what is over",
+        "update budget_windows set available_nano_usd = available_nano_usd + 1",
+    ),
+    (
+        "a window opened or resized since its limit was set has that limit",
+        "update budget_windows set limit_nano_usd = limit_nano_usd + 1, available_nano_usd = available_nano_usd + 1",
+    ),
+    (
+        "windows count what usage was charged under their limits",
+        "update budget_leases set spent_nano_usd = spent_nano_usd - 1, lent_nano_usd = lent_nano_usd - 1",
+    ),
+    ("one usage row per request, and every attempt has one", "delete from usage"),
+    (
+        "charges are what each flush moved from credits to revenue",
+        "update usage set charge_nano_usd = charge_nano_usd - 1",
+    ),
+    ("leases spent what usage was charged on them", "update leases set spent_nano_usd = spent_nano_usd - 1"),
+    (
+        "no charge passes its hold",
+        "do $$ declare t regclass; begin
+           alter table usage drop constraint usage_check;
+           for t in select inhrelid::regclass from pg_inherits where inhparent = 'usage'::regclass loop
+             execute format('alter table %s drop constraint if exists usage_check', t);
+           end loop;
+         end $$;
+         update usage set hold_nano_usd = charge_nano_usd - 1",
+    ),
+    (
+        "hourly usage is the sum of usage rows below the watermark",
+        "update usage_hours set charge_nano_usd = charge_nano_usd + 1",
+    ),
+    (
+        "earnings are what each flush made payable, provider by provider",
+        "update attempts set earn_nano_usd = earn_nano_usd - 1",
+    ),
+    ("what providers earn for a request is at most its price", "update attempts set earn_nano_usd = earn_nano_usd + 1"),
+    (
+        "the newest charges and earnings are counts times posted prices",
+        "update attempts set completion = completion + 1",
+    ),
+    (
+        "tables that are only added to refuse changes",
+        "do $$ declare t regclass; begin
+           select tableoid::regclass into t from usage limit 1;
+           execute format('drop trigger insert_only_truncate on %s', t);
+         end $$",
+    ),
+    (
+        "no settled request waits in quarantine",
+        "insert into settle_quarantine (request_id, account_id, row, error)
+         values (gen_random_uuid(), gen_random_uuid(), '{}', 'refused')",
+    ),
+];
+
+#[tokio::test]
+async fn every_check_names_the_difference_it_is_there_for() {
+    let world = World::new(100).await;
+    world.fund(account(), 1_000_000).await;
+    let mut tx = world.db.begin().await.unwrap();
+    let (scope, budget) = (BudgetScope::Key(id::<KeyId>(1)), uuid::Uuid::from_u128(8));
+    billing::store::budgets::set(&mut tx, scope, nano(50_000), Some(Reset::Daily), budget, world.env.now())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(world.spend(1_000, 100).await, Booked::Durable);
+    billing::run::fold(&world.db).await.unwrap();
+    let _open = world.hold(1_000).await.unwrap();
+    world.assert_green().await;
+    let mut checked = BTreeSet::new();
+    for (check, corruption) in CORRUPTIONS {
+        let mut tx = world.db.begin().await.unwrap();
+        let corrupt = format!("set local session_replication_role = replica; {corruption}");
+        sqlx::raw_sql(AssertSqlSafe(corrupt)).execute(&mut *tx).await.unwrap();
+        let report = check_all(&mut tx, &Leasing::default()).await.unwrap();
+        tx.rollback().await.unwrap();
+        assert!(!report.is_green());
+        let wrong: Vec<_> = report.checks.iter().filter(|c| !c.differences.is_empty()).map(|c| c.name).collect();
+        assert!(wrong.contains(&check), "after {corruption}: {wrong:?} and not {check:?}");
+        checked.insert(check);
+    }
+    let report = billing::reconcile(&world.db).await.unwrap();
+    let all: BTreeSet<_> = report.checks.iter().map(|check| check.name).collect();
+    assert_eq!(checked, all, "a check nobody has seen fail proves nothing");
+}
+
+#[tokio::test]
+async fn leases_left_by_a_long_downtime_are_nobodys_fault_yet() {
+    let world = World::new(101).await;
+    world.fund(account(), 1_000_000).await;
+    let _open = world.hold(1_000).await.unwrap();
+    let run = async |statement: &'static str| sqlx::raw_sql(statement).execute(world.db.pool()).await.unwrap();
+    // All replicas have been down for five hours, since before the lease was to be reaped.
+    run("update leases set expires_at = now() - interval '5 h';
+         update replicas set started_at = now() - interval '9 h', seen_at = now() - interval '5 h'")
+    .await;
+    world.assert_green().await;
+    // One has just come back.
+    run("insert into replicas (name, boot_id) values ('back', gen_random_uuid())").await;
+    world.assert_green().await;
+    // It has been back for as long as it takes to reap, and has not.
+    run("update replicas set started_at = now() - interval '6 min' where name = 'back'").await;
+    let report = billing::reconcile(&world.db).await.unwrap();
+    let wrong: Vec<_> = report.checks.iter().filter(|c| !c.differences.is_empty()).map(|c| c.name).collect();
+    assert_eq!(wrong, ["no lease stays open long after its grace"]);
+}
+
+#[tokio::test]
+async fn a_request_sized_limit_on_statements_does_not_bind_the_checks() {
+    let world = World::new(102).await;
+    world.fund(account(), 1_000_000).await;
+    let options = world.db.connect_options().as_ref().clone().options([("statement_timeout", "200")]);
+    let hurried = sqlx::postgres::PgPoolOptions::new().connect_with(options).await.unwrap();
+    let mut blocker = world.db.begin().await.unwrap();
+    sqlx::query("lock table postings in access exclusive mode").execute(&mut *blocker).await.unwrap();
+    let checks = tokio::spawn(async move { billing::reconcile(&hurried).await.map(|report| report.is_green()) });
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    blocker.rollback().await.unwrap();
+    assert!(checks.await.unwrap().unwrap());
+}
