@@ -75,15 +75,26 @@ input_modalities = ["text", "image"]
 output_modalities = ["text", "embeddings"]
 prompt_usd_per_million = "0.10"
 completion_usd_per_million = "0.40"
+supported_parameters = ["max_tokens", "response_format", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls"]
 TOML
-  "${program}-node" run --config "$dir/node.toml" >>"$dir/node.log" 2>&1 &
+  # The demo's own provider key is in the environment by now, and would be taken for this node's.
+  env -u STEELYARD_PROVIDER_KEY "${program}-node" run --config "$dir/node.toml" >>"$dir/node.log" 2>&1 &
   node_pid=$!
   wait_for "the scripted node" "$dir/node.log" "$node_pid" scripted_answers "$dir/ready.json"
 }
 
+# The key of an organization that has no credit.
+poor_key() { # PROGRAM
+  local org
+  org=$("$1" admin --json org create Poor | json organization)
+  "$1" admin --json key create --org "$org" | json secret
+}
+
+json() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
 stop_broker() {
   local pid
-  for pid in ${node_pid:-} ${broker_pid:-}; do
+  for pid in ${suite_pid:-} ${node_pid:-} ${broker_pid:-}; do
     kill -INT "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
@@ -101,6 +112,7 @@ start_broker() { # DIR
   trap 'exit 130' INT TERM
   start_demo "$1" "$program"
   start_scripted "$1/scripted" "$program"
-  export STEELYARD_MODEL STEELYARD_SCRIPTED_MODEL=$scripted_model
+  STEELYARD_POOR_KEY=$(poor_key "$program")
+  export STEELYARD_POOR_KEY STEELYARD_MODEL STEELYARD_SCRIPTED_MODEL=$scripted_model
   say "broker at $STEELYARD_URL, ready in $((SECONDS - started)) s"
 }

@@ -4,8 +4,10 @@
 SmolLM2 never calls a tool, sees no image and has no vectors. Where a scenario is about such an answer's way
 through the gateway, this stands behind it, speaking an engine's side of the protocol as llama.cpp does:
 
-    asked with a tool on offer      calls it, with arguments made up from its schema
+    asked with a tool on offer      calls it, with arguments made up from its schema; all of them where calls
+                                    are required and none is named
     asked for a schema              answers with a value made up from it
+    asked for anything slowly       answers with SENTENCE, a word a second
     anything else                   answers with SENTENCE
     asked for vectors               answers with numbers drawn from the text's digest
 
@@ -17,6 +19,7 @@ import json
 import os
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODEL = "scripted"
@@ -42,31 +45,35 @@ def made_up(schema):
             "integer": lambda: 3, "number": lambda: 3.5, "boolean": lambda: True, "null": lambda: None}[kind]()
 
 
-def wanted_call(asked):
-    """The function to call, unless the last word is already a tool's answer or calling is forbidden."""
+def wanted_calls(asked):
+    """The functions to call: none where the last word is already a tool's answer or calling is forbidden."""
     tools = [tool["function"] for tool in asked.get("tools") or [] if tool.get("type") == "function"]
     choice = asked.get("tool_choice")
     if not tools or choice == "none" or asked["messages"][-1]["role"] == "tool":
-        return None
-    name = choice["function"]["name"] if isinstance(choice, dict) and "function" in choice else tools[0]["name"]
-    return next(tool for tool in tools if tool["name"] == name)
+        return []
+    if isinstance(choice, dict) and "function" in choice:
+        return [tool for tool in tools if tool["name"] == choice["function"]["name"]]
+    return tools if choice == "required" and asked.get("parallel_tool_calls") else tools[:1]
 
 
 def deltas(asked):
     """The pieces of one answer, and why it ends."""
-    call = wanted_call(asked)
-    if call:
+    calls = wanted_calls(asked)
+    for index, call in enumerate(calls):
         arguments = json.dumps(made_up(call.get("parameters") or {}))
-        yield {"tool_calls": [{"index": 0, "id": "scripted0", "type": "function",
+        yield {"tool_calls": [{"index": index, "id": f"scripted{index}", "type": "function",
                                "function": {"name": call["name"], "arguments": ""}}]}, None
         half = len(arguments) // 2  # in two pieces, so that whoever joins them is tested
         for piece in (arguments[:half], arguments[half:]):
-            yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, None
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
+    if calls:
         yield {}, "tool_calls"
         return
     wanted = asked.get("response_format") or {}
     text = json.dumps(made_up(wanted["json_schema"]["schema"])) if wanted.get("type") == "json_schema" else SENTENCE
+    pause_s = 1.0 if "slowly" in json.dumps(asked["messages"][-1]["content"]) else 0.0
     for word in text.split(" "):
+        time.sleep(pause_s)
         yield {"content": word + " "}, None
     yield {}, "stop"
 
