@@ -15,7 +15,9 @@ OPENAI_SPEC ?=
 # SQLX_OFFLINE=false with DATABASE_URL set checks them live; `make regen` then brings .sqlx up to date.
 export SQLX_OFFLINE ?= true
 
-OPENAPI := openapi/openapi.json
+# The published document, in each revision of the specification: openapi/openapi.json is in 3.1.
+OPENAPI := openapi/openapi.json openapi/openapi-3.0.json
+revision_of = $(if $(findstring 3.0,$(1)),3.0,3.1)
 # Built by the tests with the tests' features: running it through `cargo run` would build the tree again.
 STEELYARD := target/debug/steelyard
 
@@ -71,16 +73,21 @@ check: setup-build ## Formatting and lints, as strict as CI
 regen: ## Rewrite generated files: query cache, OpenAPI document, index of error pages
 	scripts/regen-sqlx.sh
 	$(MAKE) --no-print-directory $(STEELYARD)
-	$(STEELYARD) openapi --out $(OPENAPI)
+	$(foreach file,$(OPENAPI),$(STEELYARD) openapi --revision $(call revision_of,$(file)) --out $(file);)
 	scripts/error-index.sh
 
 .PHONY: regen-check
 regen-check: $(STEELYARD) ## Fail when a generated file is stale
 	scripts/regen-sqlx.sh --check
 	@fresh=$$(mktemp); trap 'rm -f "$$fresh"' EXIT; \
-	$(STEELYARD) openapi --out "$$fresh"; \
-	diff -u $(OPENAPI) "$$fresh" || { echo "error: $(OPENAPI) is stale; run: make regen" >&2; exit 1; }
+	$(foreach file,$(OPENAPI), \
+	  $(STEELYARD) openapi --revision $(call revision_of,$(file)) --out "$$fresh"; \
+	  diff -u $(file) "$$fresh" || { echo "error: $(file) is stale; run: make regen" >&2; exit 1; };)
 	scripts/error-index.sh --check
+
+.PHONY: lint-openapi
+lint-openapi: ## Lint the published document with Redocly
+	scripts/lint-openapi.sh $(OPENAPI)
 
 .PHONY: load
 load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed to scripts/load.sh)

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use protocol::RequestId;
 
 use crate::error::ApiError;
+use crate::routes::messages::in_their_words;
 use crate::state::AppState;
 
 /// One call, from header to ledger row to receipt.
@@ -42,6 +43,9 @@ pub async fn stamp(State(app): State<AppState>, mut request: Request, next: Next
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    if messages {
+        response = in_their_words(context.id, response);
+    }
     let elapsed = context.started.elapsed();
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(context.id.to_string()) {

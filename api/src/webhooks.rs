@@ -29,6 +29,11 @@ const OF_ORGANIZATIONS: [&str; 7] = [
 const OF_PROVIDERS: [&str; 3] =
     ["provider.node.offline", "provider.payout.paid", "provider.payout_account.change_requested"];
 
+/// Every type of event there is.
+pub fn event_types() -> impl Iterator<Item = &'static str> {
+    OF_ORGANIZATIONS.into_iter().chain(OF_PROVIDERS)
+}
+
 /// Whose endpoint it is, and so what it can be told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {

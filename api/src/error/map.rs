@@ -13,8 +13,18 @@ impl From<sqlx::Error> for ApiError {
             tracing::warn!(%error, "the database can't answer now");
             return Self::overloaded(1_000);
         }
+        if has_nul(&error) {
+            return Self::invalid(None, "no text here may hold the character U+0000").with_code("invalid_value");
+        }
         Self::internal(&error)
     }
+}
+
+/// What Postgres says of the one character its texts (22021) and documents (22P05) can't hold. It only comes from
+/// callers: nothing of ours has it.
+fn has_nul(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "22021" || code == "22P05")
 }
 
 /// What Postgres says while it stops or starts (57P01 to 57P03), and when a statement took longer than it may

@@ -1,63 +1,38 @@
 //! Operations on accounts: keys, projects, limits, usage. Described like those in `paths`.
 
 use super::account_schemas as a;
-use super::paths::operations;
-use super::schemas as s;
+use super::shape::operations;
+use super::standing as r;
 
 operations! {
     /// Lists the project's inference keys that were not revoked, newest first.
     #[utoipa::path(get, path = "/v1/keys", operation_id = "listKeys", tag = "Account", security(("management" = [])),
         params(("limit" = Option<u32>, Query, description = "1 to 100, 20 when absent"), ("after" = Option<String>, Query, description = "The id the page begins behind")),
-        responses(
-            (status = 200, description = "One page", body = a::KeyList),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::KeyList)))]
     list_keys;
 
     /// Makes an inference key. Its secret is shown this once.
     #[utoipa::path(post, path = "/v1/keys", operation_id = "createKey", tag = "Account", security(("management" = [])),
         request_body = a::CreateKey,
-        responses(
-            (status = 201, description = "The key", body = a::CreatedKey),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 201, description = "The key", body = a::CreatedKey)))]
     create_key;
 
     /// One inference key of the project: its limit and what it has used.
     #[utoipa::path(get, path = "/v1/keys/{key}", operation_id = "retrieveKey", tag = "Account", security(("management" = [])),
         params(("key" = String, Path)),
-        responses(
-            (status = 200, description = "The key", body = a::ManagedKeyResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The key", body = a::ManagedKeyResponse)))]
     retrieve_key;
 
     /// Changes a key. What is absent stays; a null takes a limit away. A disabled key stops within a second.
     #[utoipa::path(patch, path = "/v1/keys/{key}", operation_id = "updateKey", tag = "Account", security(("management" = [])),
         params(("key" = String, Path)), request_body = a::UpdateKey,
-        responses(
-            (status = 200, description = "The key", body = a::ManagedKeyResponse),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The key", body = a::ManagedKeyResponse)))]
     update_key;
 
     /// Revokes a key, everywhere within a second. Again is harmless.
     #[utoipa::path(delete, path = "/v1/keys/{key}", operation_id = "deleteKey", tag = "Account", security(("management" = [])),
         params(("key" = String, Path)),
-        responses(
-            (status = 200, description = "Revoked", body = a::DeletedObject),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "Revoked", body = a::DeletedObject)))]
     delete_key;
 
     /// Lists the organization's projects, newest first.
@@ -67,57 +42,31 @@ operations! {
             ("after" = Option<String>, Query, description = "The id the page begins behind"),
             ("include_archived" = Option<bool>, Query, description = "Those that are closed as well"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::ProjectList),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::ProjectList)))]
     list_projects;
 
     /// Opens a project.
     #[utoipa::path(post, path = "/v1/organization/projects", operation_id = "createProject", tag = "Organization", security(("admin" = [])),
         request_body = a::CreateProject,
-        responses(
-            (status = 200, description = "The project", body = a::Project),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The project", body = a::Project)))]
     create_project;
 
     /// One project, archived or not.
     #[utoipa::path(get, path = "/v1/organization/projects/{project}", operation_id = "retrieveProject", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)),
-        responses(
-            (status = 200, description = "The project", body = a::Project),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The project", body = a::Project)))]
     retrieve_project;
 
     /// Gives a project another name.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}", operation_id = "updateProject", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)), request_body = a::UpdateProject,
-        responses(
-            (status = 200, description = "The project", body = a::Project),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The project", body = a::Project)))]
     update_project;
 
     /// Closes a project for good. Its keys stop within a second; its bills stay.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/archive", operation_id = "archiveProject", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)),
-        responses(
-            (status = 200, description = "The project", body = a::Project),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The project", body = a::Project)))]
     archive_project;
 
     /// Lists a project's inference and management keys that were not revoked, newest first.
@@ -128,34 +77,19 @@ operations! {
             ("after" = Option<String>, Query, description = "The id the page begins behind"),
             ("owner_project_access" = Option<String>, Query, description = "`active`, `inactive` or `any`"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::ProjectApiKeyList),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::ProjectApiKeyList)))]
     list_project_api_keys;
 
     /// One key of a project.
     #[utoipa::path(get, path = "/v1/organization/projects/{project}/api_keys/{key}", operation_id = "retrieveProjectApiKey", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("key" = String, Path)),
-        responses(
-            (status = 200, description = "The key", body = a::ProjectApiKey),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The key", body = a::ProjectApiKey)))]
     retrieve_project_api_key;
 
     /// Revokes a key of a project, everywhere within a second.
     #[utoipa::path(delete, path = "/v1/organization/projects/{project}/api_keys/{key}", operation_id = "deleteProjectApiKey", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("key" = String, Path)),
-        responses(
-            (status = 200, description = "Revoked", body = a::DeletedObject),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "Revoked", body = a::DeletedObject)))]
     delete_project_api_key;
 
     /// Lists a project's service accounts, newest first.
@@ -165,70 +99,37 @@ operations! {
             ("limit" = Option<u32>, Query, description = "1 to 100, 20 when absent"),
             ("after" = Option<String>, Query, description = "The id the page begins behind"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::ServiceAccountList),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::ServiceAccountList)))]
     list_service_accounts;
 
     /// Makes a service account and its first key, whose value is shown this once.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/service_accounts", operation_id = "createServiceAccount", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)), request_body = a::CreateServiceAccount,
-        responses(
-            (status = 200, description = "The account and its key", body = a::CreatedServiceAccount),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The account and its key", body = a::CreatedServiceAccount)))]
     create_service_account;
 
     /// One service account of a project.
     #[utoipa::path(get, path = "/v1/organization/projects/{project}/service_accounts/{service_account}", operation_id = "retrieveServiceAccount", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("service_account" = String, Path)),
-        responses(
-            (status = 200, description = "The account", body = a::ServiceAccount),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The account", body = a::ServiceAccount)))]
     retrieve_service_account;
 
     /// Gives a service account another name.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/service_accounts/{service_account}", operation_id = "updateServiceAccount", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("service_account" = String, Path)), request_body = a::UpdateServiceAccount,
-        responses(
-            (status = 200, description = "The account", body = a::ServiceAccount),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The account", body = a::ServiceAccount)))]
     update_service_account;
 
     /// Takes a service account out of use and revokes its keys, everywhere within a second.
     #[utoipa::path(delete, path = "/v1/organization/projects/{project}/service_accounts/{service_account}", operation_id = "deleteServiceAccount", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("service_account" = String, Path)),
-        responses(
-            (status = 200, description = "Gone", body = a::DeletedObject),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "Gone", body = a::DeletedObject)))]
     delete_service_account;
 
     /// Makes a further key for a service account. Its value is shown this once.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/service_accounts/{service_account}/api_keys", operation_id = "createServiceAccountApiKey", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("service_account" = String, Path)), request_body = a::CreateServiceAccountApiKey,
-        responses(
-            (status = 200, description = "The key", body = a::ServiceAccountApiKey),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The key", body = a::ServiceAccountApiKey)))]
     create_service_account_api_key;
 
     /// Lists how much a project may ask for at a time: of all models together, under `*`, then of each.
@@ -239,145 +140,77 @@ operations! {
             ("after" = Option<String>, Query, description = "The id the page begins behind"),
             ("before" = Option<String>, Query, description = "The id the page ends before"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::RateLimitList),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::RateLimitList)))]
     list_rate_limits;
 
     /// Sets a limit. What is absent stays; a null, or 2147483647, takes a limit away.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/rate_limits/{rate_limit}", operation_id = "updateRateLimit", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path), ("rate_limit" = String, Path)), request_body = a::UpdateRateLimit,
-        responses(
-            (status = 200, description = "The limit", body = a::RateLimit),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The limit", body = a::RateLimit)))]
     update_rate_limit;
 
     /// Which models a project may ask for. Where nothing was said: a deny list of nothing.
     #[utoipa::path(get, path = "/v1/organization/projects/{project}/model_permissions", operation_id = "retrieveModelPermissions", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)),
-        responses(
-            (status = 200, description = "The list", body = a::ModelPermissions),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The list", body = a::ModelPermissions)))]
     retrieve_model_permissions;
 
     /// Replaces which models a project may ask for, everywhere within a second.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/model_permissions", operation_id = "updateModelPermissions", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)), request_body = a::SetModelPermissions,
-        responses(
-            (status = 200, description = "The list", body = a::ModelPermissions),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The list", body = a::ModelPermissions)))]
     update_model_permissions;
 
     /// Opens all models to a project.
     #[utoipa::path(delete, path = "/v1/organization/projects/{project}/model_permissions", operation_id = "deleteModelPermissions", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)),
-        responses(
-            (status = 200, description = "Open", body = a::DeletedSetting),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "Open", body = a::DeletedSetting)))]
     delete_model_permissions;
 
     /// The most the organization may spend, and what is left of it.
     #[utoipa::path(get, path = "/v1/organization/spend_limit", operation_id = "retrieveSpendLimit", tag = "Organization", security(("admin" = [])),
-        responses(
-            (status = 200, description = "The limit", body = a::SpendLimit),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses(r::Named, (status = 200, description = "The limit", body = a::SpendLimit)))]
     retrieve_spend_limit;
 
     /// Sets the most the organization may spend.
     #[utoipa::path(post, path = "/v1/organization/spend_limit", operation_id = "updateSpendLimit", tag = "Organization", security(("admin" = [])),
         request_body = a::SetSpendLimit,
-        responses(
-            (status = 200, description = "The limit", body = a::SpendLimit),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The limit", body = a::SpendLimit)))]
     update_spend_limit;
 
     /// Sets the most the organization may spend, as POST does.
     #[utoipa::path(put, path = "/v1/organization/spend_limit", operation_id = "replaceSpendLimit", tag = "Organization", security(("admin" = [])),
         request_body = a::SetSpendLimit,
-        responses(
-            (status = 200, description = "The limit", body = a::SpendLimit),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The limit", body = a::SpendLimit)))]
     replace_spend_limit;
 
     /// Takes the limit of the organization away.
     #[utoipa::path(delete, path = "/v1/organization/spend_limit", operation_id = "deleteSpendLimit", tag = "Organization", security(("admin" = [])),
-        responses(
-            (status = 200, description = "No limit", body = a::DeletedSetting),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses(r::Named, (status = 200, description = "No limit", body = a::DeletedSetting)))]
     delete_spend_limit;
 
     /// The most a project may spend, and what is left of it.
     #[utoipa::path(get, path = "/v1/organization/projects/{project}/spend_limit", operation_id = "retrieveProjectSpendLimit", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)),
-        responses(
-            (status = 200, description = "The limit", body = a::SpendLimit),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The limit", body = a::SpendLimit)))]
     retrieve_project_spend_limit;
 
     /// Sets the most a project may spend.
     #[utoipa::path(post, path = "/v1/organization/projects/{project}/spend_limit", operation_id = "updateProjectSpendLimit", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)), request_body = a::SetSpendLimit,
-        responses(
-            (status = 200, description = "The limit", body = a::SpendLimit),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The limit", body = a::SpendLimit)))]
     update_project_spend_limit;
 
     /// Sets the most a project may spend, as POST does.
     #[utoipa::path(put, path = "/v1/organization/projects/{project}/spend_limit", operation_id = "replaceProjectSpendLimit", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)), request_body = a::SetSpendLimit,
-        responses(
-            (status = 200, description = "The limit", body = a::SpendLimit),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The limit", body = a::SpendLimit)))]
     replace_project_spend_limit;
 
     /// Takes the limit of a project away.
     #[utoipa::path(delete, path = "/v1/organization/projects/{project}/spend_limit", operation_id = "deleteProjectSpendLimit", tag = "Organization", security(("admin" = [])),
         params(("project" = String, Path)),
-        responses(
-            (status = 200, description = "No limit", body = a::DeletedSetting),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "No limit", body = a::DeletedSetting)))]
     delete_project_spend_limit;
 
     /// Lists the organization's admin keys that were not revoked.
@@ -387,44 +220,25 @@ operations! {
             ("after" = Option<String>, Query, description = "The id the page begins behind"),
             ("order" = Option<String>, Query, description = "`asc`, oldest first, or `desc`"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::AdminApiKeyList),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::AdminApiKeyList)))]
     list_admin_api_keys;
 
     /// Makes an admin key. Its value is shown this once.
     #[utoipa::path(post, path = "/v1/organization/admin_api_keys", operation_id = "createAdminApiKey", tag = "Organization", security(("admin" = [])),
         request_body = a::CreateAdminApiKey,
-        responses(
-            (status = 200, description = "The key", body = a::CreatedAdminApiKey),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The key", body = a::CreatedAdminApiKey)))]
     create_admin_api_key;
 
     /// One admin key.
     #[utoipa::path(get, path = "/v1/organization/admin_api_keys/{key}", operation_id = "retrieveAdminApiKey", tag = "Organization", security(("admin" = [])),
         params(("key" = String, Path)),
-        responses(
-            (status = 200, description = "The key", body = a::AdminApiKey),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "The key", body = a::AdminApiKey)))]
     retrieve_admin_api_key;
 
     /// Revokes an admin key, everywhere within a second: also the one that asks.
     #[utoipa::path(delete, path = "/v1/organization/admin_api_keys/{key}", operation_id = "deleteAdminApiKey", tag = "Organization", security(("admin" = [])),
         params(("key" = String, Path)),
-        responses(
-            (status = 200, description = "Revoked", body = a::DeletedObject),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "Revoked", body = a::DeletedObject)))]
     delete_admin_api_key;
 
     /// Lists who changed what, newest first.
@@ -442,12 +256,7 @@ operations! {
             ("actor_ids[]" = Option<Vec<String>>, Query, description = "By these keys or service accounts"),
             ("resource_ids[]" = Option<Vec<String>>, Query, description = "To these"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::AuditLogList),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::AuditLogList)))]
     list_audit_logs;
 
     /// Tokens and requests of language models over time, in buckets; empty ones too.
@@ -463,12 +272,7 @@ operations! {
             ("limit" = Option<u32>, Query, description = "Buckets of one page: 7 to 31 days, 24 to 168 hours, 60 to 1440 minutes"),
             ("page" = Option<String>, Query, description = "`next_page` of the page before"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::CompletionsUsagePage),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::CompletionsUsagePage)))]
     get_usage_completions;
 
     /// Tokens and requests of embeddings over time, in buckets; empty ones too.
@@ -484,12 +288,7 @@ operations! {
             ("limit" = Option<u32>, Query, description = "Buckets of one page: 7 to 31 days, 24 to 168 hours, 60 to 1440 minutes"),
             ("page" = Option<String>, Query, description = "`next_page` of the page before"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::EmbeddingsUsagePage),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::EmbeddingsUsagePage)))]
     get_usage_embeddings;
 
     /// What was spent, day by day; days without cost too.
@@ -505,11 +304,6 @@ operations! {
             ("limit" = Option<u32>, Query, description = "1 to 180 days, 7 when absent"),
             ("page" = Option<String>, Query, description = "`next_page` of the page before"),
         ),
-        responses(
-            (status = 200, description = "One page", body = a::CostsPage),
-            (status = 400, description = "Bad input", body = s::ErrorResponse),
-            (status = 401, description = "No valid key", body = s::ErrorResponse),
-            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
-        ))]
+        responses((status = 200, description = "One page", body = a::CostsPage)))]
     get_costs;
 }

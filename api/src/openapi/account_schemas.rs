@@ -1,36 +1,29 @@
-//! Shapes of accounts on the wire: keys, projects, limits, usage. Described like those in `schemas`.
+//! Shapes of accounts on the wire: keys, projects, limits, usage.
 
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
+use super::shape::{JsonObject, objects, requests};
 
-use super::schemas::shapes;
-
-shapes! {
+requests! {
     /// A key to be.
     CreateKey {
         name: String,
+        ;
         /// The most it may spend, in US dollars as a decimal string.
-        #[schema(required = false)]
         limit: String,
         /// `daily`, `weekly` or `monthly`; for a lifetime when absent.
-        #[schema(required = false)]
         limit_reset: String,
         /// Unix seconds.
-        #[schema(required = false)]
         expires_at: i64,
     }
     /// What is to change of a key. What is absent stays.
-    UpdateKey {
-        #[schema(required = false)]
+    UpdateKey {;
         name: String,
-        #[schema(required = false)]
-        limit: Option<String>,
-        #[schema(required = false)]
-        limit_reset: Option<String>,
-        #[schema(required = false)]
+        limit: String,
+        limit_reset: String,
         disabled: bool,
     }
+}
+
+objects! {
     /// An inference key as its manager sees it. Money as decimal strings of US dollars.
     ManagedKey {
         id: String, object: String,
@@ -55,13 +48,18 @@ shapes! {
     DeletedObject { id: String, object: String, deleted: bool, }
     /// A setting is gone.
     DeletedSetting { object: String, deleted: bool, }
+}
+
+requests! {
     /// A project to be.
     CreateProject { name: String, }
     /// What is to change of a project.
-    UpdateProject {
-        #[schema(required = false)]
+    UpdateProject {;
         name: String,
     }
+}
+
+objects! {
     /// What money is spent for.
     Project {
         id: String,
@@ -89,28 +87,32 @@ shapes! {
     ApiKeyOwner {
         /// `service_account` or `user`.
         r#type: String,
-        #[schema(required = false)]
+        ;
         service_account: ApiKeyServiceAccount,
     }
     /// The service account that holds a key.
     ApiKeyServiceAccount { id: String, name: String, created_at: i64, role: String, }
     /// Keys of a project.
     ProjectApiKeyList { object: String, data: Vec<ProjectApiKey>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
+}
+
+requests! {
     /// A service account to be.
     CreateServiceAccount {
         name: String,
+        ;
         /// Leaves the first key out.
-        #[schema(required = false)]
         create_service_account_only: bool,
     }
     /// What is to change of a service account.
-    UpdateServiceAccount {
-        #[schema(required = false)]
+    UpdateServiceAccount {;
         name: String,
         /// `member`: there is no other.
-        #[schema(required = false)]
         role: String,
     }
+}
+
+objects! {
     /// A program with keys of its own.
     ServiceAccount {
         /// Always `organization.project.service_account`.
@@ -120,16 +122,20 @@ shapes! {
     /// A service account with its first key.
     CreatedServiceAccount {
         object: String, id: String, name: String, role: String, created_at: i64,
-        #[schema(required = true)]
         api_key: Option<ServiceAccountApiKey>,
     }
     /// Service accounts.
     ServiceAccountList { object: String, data: Vec<ServiceAccount>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
+}
+
+requests! {
     /// A key to be.
-    CreateServiceAccountApiKey {
-        #[schema(required = false)]
+    CreateServiceAccountApiKey {;
         name: String,
     }
+}
+
+objects! {
     /// A key of a service account.
     ServiceAccountApiKey {
         /// Always `organization.project.service_account.api_key`.
@@ -139,15 +145,21 @@ shapes! {
         value: String,
         created_at: i64,
     }
+}
+
+requests! {
     /// What is to change of a limit.
-    UpdateRateLimit {
-        #[schema(required = false, minimum = 1)]
-        max_requests_per_1_minute: Option<u32>,
-        #[schema(required = false, minimum = 1)]
-        max_tokens_per_1_minute: Option<u32>,
-        #[schema(required = false, minimum = 1)]
-        max_concurrency: Option<u32>,
+    UpdateRateLimit {;
+        #[schema(minimum = 1)]
+        max_requests_per_1_minute: u32,
+        #[schema(minimum = 1)]
+        max_tokens_per_1_minute: u32,
+        #[schema(minimum = 1)]
+        max_concurrency: u32,
     }
+}
+
+objects! {
     /// How much may be asked for at a time. 2147483647 stands for no limit.
     RateLimit {
         /// Always `project.rate_limit`.
@@ -160,6 +172,9 @@ shapes! {
     }
     /// Limits.
     RateLimitList { object: String, data: Vec<RateLimit>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
+}
+
+requests! {
     /// Which models a project may ask for.
     SetModelPermissions {
         /// `allow_list` or `deny_list`.
@@ -167,6 +182,9 @@ shapes! {
         /// At most 1000.
         model_ids: Vec<String>,
     }
+}
+
+objects! {
     /// Which models a project may ask for.
     ModelPermissions {
         /// Always `project.model_permissions`.
@@ -175,24 +193,26 @@ shapes! {
         mode: String,
         model_ids: Vec<String>,
     }
+}
+
+requests! {
     /// A limit: `limit_usd` with `reset`, or `threshold_amount` with `interval`.
-    SetSpendLimit {
+    SetSpendLimit {;
         /// US dollars as a decimal string.
-        #[schema(required = false)]
         limit_usd: String,
         /// `daily`, `weekly` or `monthly`; for a lifetime when null or absent.
-        #[schema(required = false)]
-        reset: Option<String>,
+        reset: String,
         /// Whole cents.
-        #[schema(required = false, minimum = 1)]
+        #[schema(minimum = 1)]
         threshold_amount: i64,
         /// `USD`.
-        #[schema(required = false)]
         currency: String,
         /// `day`, `week`, `month` or `lifetime`.
-        #[schema(required = false)]
         interval: String,
     }
+}
+
+objects! {
     /// The most that may be spent.
     SpendLimit {
         /// `organization.spend_limit` or `project.spend_limit`.
@@ -207,12 +227,19 @@ shapes! {
         /// `inactive` or `enforcing`.
         status: String,
     }
+}
+
+requests! {
     /// An admin key to be.
     CreateAdminApiKey {
         name: String,
-        #[schema(required = false, minimum = 1, maximum = 31536000)]
+        ;
+        #[schema(minimum = 1, maximum = 31536000)]
         expires_in_seconds: u64,
     }
+}
+
+objects! {
     /// An admin key.
     AdminApiKey {
         /// Always `organization.admin_api_key`.
@@ -236,9 +263,9 @@ shapes! {
         /// Such as `api_key.created`, `project.archived`, `rate_limit.updated`, `spend_limit.updated`.
         r#type: String,
         effective_at: i64,
-        #[schema(required = false)]
+        actor: JsonObject,
+        ;
         project: AuditLogProject,
-        actor: Value,
     }
     /// The project a change was made in.
     AuditLogProject { id: String, name: Option<String>, }

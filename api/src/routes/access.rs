@@ -108,4 +108,6 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/health/ready", Anyone),
     ("GET", "/metrics", Anyone),
     ("GET", "/openapi.json", Anyone),
+    ("GET", "/openapi-3.0.json", Anyone),
+    ("GET", "/docs", Anyone),
 ];

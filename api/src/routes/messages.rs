@@ -1,13 +1,13 @@
 //! `/v1/messages`: the same models in Anthropic's dialect, errors included.
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Extension as Ext, Router};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use protocol::RequestId;
 
 use crate::dialect::{Dialect, messages};
 use crate::envelope::{Envelope, ModelRef, Work};
@@ -20,10 +20,7 @@ use crate::state::AppState;
 
 /// The routes of this file.
 pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/messages", post(create))
-        .route("/messages/count_tokens", post(count_tokens))
-        .layer(from_fn(in_their_words))
+    Router::new().route("/messages", post(create)).route("/messages/count_tokens", post(count_tokens))
 }
 
 /// Answers a conversation, streamed or whole.
@@ -55,12 +52,11 @@ async fn count_tokens(State(app): State<AppState>, caller: Caller, request: Requ
     Ok((json, messages::token_count(u64::from(count.likely))).into_response())
 }
 
-/// Tells errors as Anthropic's clients read them.
-async fn in_their_words(Ext(context): Ext<RequestContext>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Tells an error as Anthropic's clients read it.
+pub fn in_their_words(request: RequestId, mut response: Response) -> Response {
     let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
     let status = response.status().as_u16();
-    let body = messages::error_body(status, told.code, &told.message, &context.id.to_string());
+    let body = messages::error_body(status, told.code, &told.message, &request.to_string());
     let (mut parts, _) = response.into_parts();
     parts.status = StatusCode::from_u16(messages::error_status(status)).unwrap_or(parts.status);
     parts.headers.remove(header::CONTENT_LENGTH);

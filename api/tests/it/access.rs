@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use api::keys::KeyKind;
+use api::openapi::Revision;
 use api::routes::{Access, ROUTES};
 use http::Method;
+use serde_json::Value;
 
 use crate::support::{Reply, TestApp, text};
 
@@ -23,7 +25,7 @@ fn filled(path: &str) -> String {
         .replace("{webhook}", &format!("whk_{nobody}"))
         .replace("{id}", "resp_1");
     assert!(!filled.contains('{'), "an id of {path} is not known here");
-    let bare = ["/health/", "/metrics", "/openapi.json"].iter().any(|own| filled.starts_with(own));
+    let bare = ["/health/", "/metrics", "/openapi", "/docs"].iter().any(|own| filled.starts_with(own));
     if bare { filled } else { format!("/v1{filled}") }
 }
 
@@ -101,15 +103,48 @@ async fn the_list_has_every_route_there_is_and_no_other() {
     assert_eq!(written, listed, "src/routes and the list differ");
 }
 
+/// A path as the document and the list both write it: what a parameter is called, and whether it may hold a slash, is
+/// the router's business.
+fn blank(path: &str) -> String {
+    let bare = path.strip_prefix("/v1").unwrap_or(path);
+    bare.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+fn document() -> Value {
+    serde_json::from_str(api::openapi::text(Revision::V31)).unwrap()
+}
+
+#[test]
+fn the_published_document_asks_for_the_keys_that_the_list_says() {
+    let document = document();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let is_it =
+                |route: &&(&str, &str, Access)| route.0 == method.to_uppercase() && blank(route.1) == blank(path);
+            let (.., access) = ROUTES.iter().find(is_it).unwrap();
+            let expected: &[&str] = match access {
+                Access::Anyone => &[],
+                Access::Key(kind) => &[kind.name()],
+                Access::Payer => &["inference", "management"],
+                Access::Supplier => &["provider", "session"],
+                Access::Node => &["session"],
+            };
+            let requirements = operation["security"].as_array().unwrap();
+            let schemes: BTreeSet<&str> =
+                requirements.iter().flat_map(|one| one.as_object().unwrap().keys().map(String::as_str)).collect();
+            let schemes: Vec<&str> = schemes.into_iter().filter(|scheme| *scheme != "inferenceHeader").collect();
+            // The catalogue is anybody's, and a key that is sent all the same has to count.
+            let is_open = requirements.iter().any(|one| one.as_object().unwrap().is_empty());
+            assert_eq!(is_open, expected.is_empty(), "{method} {path}");
+            assert!(is_open || schemes == expected, "{method} {path}: {schemes:?}");
+        }
+    }
+}
+
 #[test]
 fn the_published_document_describes_every_route_and_no_other() {
-    // What a parameter is called, and whether it may hold a slash, is the router's business.
-    let blank = |path: &str| -> String {
-        let bare = path.strip_prefix("/v1").unwrap_or(path);
-        bare.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
-    };
-    let document: serde_json::Value = serde_json::from_str(&api::openapi::text()).unwrap();
-    let mut described = BTreeSet::from([("GET".to_owned(), "/openapi.json".to_owned())]);
+    let document = document();
+    let mut described = BTreeSet::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         described.extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), blank(path))));
     }

@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, text};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -335,4 +335,24 @@ async fn no_mangled_body_is_a_fault_of_ours() {
         assert!(refused.status.is_client_error(), "{} for {:?}", refused.status, String::from_utf8_lossy(&body));
     }
     desk.nothing_was_charged().await;
+}
+
+#[tokio::test]
+async fn a_character_the_database_cannot_hold_is_the_callers_fault() {
+    let test = TestApp::start().await;
+    let organization = text(&test.admin(&["org", "create", "Customer"]).await["organization"]);
+    let made = test.admin(&["key", "create", "--org", &organization, "--kind", "admin"]).await;
+    let admin = text(&made["secret"]);
+    for path in [
+        "/v1/models/org/na%00me",
+        "/v1/organization/audit_logs?actor_ids=%00",
+        "/v1/organization/usage/completions?start_time=1&models[]=%00",
+    ] {
+        let call = test.get(path);
+        let reply = if path.contains("organization") { call.bearer(&admin) } else { call }.send().await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (400, Some("invalid_value")), "{path}");
+    }
+    let hook = json!({ "url": "https://customer.example/\u{0}" });
+    let reply = test.post("/v1/organization/webhooks", &hook).bearer(&admin).send().await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (400, Some("invalid_value")), "{}", reply.json);
 }

@@ -125,3 +125,24 @@ async fn a_message_comes_whole_or_in_events_and_errors_are_in_its_own_shape() {
     assert_eq!((name.as_str(), &data["type"]), ("error", &json!("error")));
     live.books_add_up().await;
 }
+
+#[tokio::test]
+async fn refusals_from_around_the_messages_routes_are_in_their_shape_too() {
+    let live = Live::start().await;
+    let ask = async |method: Method, path: &str, content: &str| {
+        let body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": content }] }).to_string();
+        live.call_with(method, path, Some(&live.key), &[("idempotency-key", "one")], body).await.reply().await
+    };
+    let counted = ask(Method::POST, "/v1/messages/count_tokens", "hello").await;
+    assert_eq!(counted.status.as_u16(), 200, "{}", counted.json);
+    for (method, path, status, kind, code) in [
+        (Method::POST, "/v1/messages/count_tokens", 422, "invalid_request_error", Some("idempotency_key_reused")),
+        (Method::GET, "/v1/messages", 405, "invalid_request_error", None),
+        (Method::PUT, "/v1/messages/batches", 404, "not_found_error", Some("unknown_url")),
+    ] {
+        let reply = ask(method, path, "something else").await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (status, code), "{path}: {}", reply.json);
+        assert_eq!((&reply.json["type"], &reply.json["error"]["type"]), (&json!("error"), &json!(kind)), "{path}");
+        assert_eq!(reply.json["request_id"].as_str(), reply.header("request-id"));
+    }
+}

@@ -19,6 +19,8 @@ use protocol::wallet::Wallet;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::documented::Asked;
+
 /// A broker with a clock that moves when told.
 pub struct TestApp {
     /// Its parts.
@@ -189,10 +191,12 @@ impl Call<'_> {
     /// The answer.
     pub async fn send(self) -> Reply {
         let request = self.request.body(self.body).unwrap();
+        let asked = Asked::find(request.method(), &request.uri().to_string());
         let response = self.test.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        asked.inspect(|asked| asked.check(parts.status, &parts.headers, &json));
         Reply { status: parts.status, headers: parts.headers, json }
     }
 }

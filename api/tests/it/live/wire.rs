@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Live, MODEL};
+use crate::documented::Asked;
 use crate::support::Reply;
 
 /// An answer, still arriving. Dropping it closes its connection.
@@ -22,6 +23,7 @@ pub struct Wire {
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
+    asked: Option<Asked>,
     body: Incoming,
     buffer: BytesMut,
     _driver: AbortOnDropHandle<()>,
@@ -55,6 +57,7 @@ impl Live {
         socket.set_nodelay(true).unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
         let driver = AbortOnDropHandle::new(tokio::spawn(async move { connection.await.unwrap_or_default() }));
+        let asked = Asked::find(&method, path);
         let mut request = Request::builder().method(method).uri(path).header("host", "test");
         request = request.header("content-type", "application/json");
         if let Some(key) = key {
@@ -66,7 +69,7 @@ impl Live {
         let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let buffer = BytesMut::new();
-        Wire { status: parts.status, headers: parts.headers, body, buffer, _driver: driver }
+        Wire { status: parts.status, headers: parts.headers, asked, body, buffer, _driver: driver }
     }
 
     /// A chat completion of the customer, with these fields besides model and messages.
@@ -120,6 +123,7 @@ impl Wire {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let frame = self.buffer.split_to(end + 2);
                 let text = String::from_utf8(frame[..end].to_vec()).unwrap();
+                self.check_event(&text);
                 return Some(Frame { text, at: Instant::now() });
             }
             let Some(more) = self.body.frame().await else {
@@ -127,6 +131,14 @@ impl Wire {
                 return None;
             };
             self.buffer.extend_from_slice(&more.expect("the stream broke off").into_data().unwrap());
+        }
+    }
+
+    /// Holds a frame's data against its description. Comments and the last frame have none.
+    fn check_event(&self, frame: &str) {
+        let data = frame.lines().find_map(|line| line.strip_prefix("data: "));
+        if let (Some(asked), Some(Ok(data))) = (&self.asked, data.map(serde_json::from_str)) {
+            asked.check_event(&self.headers, &data);
         }
     }
 
@@ -158,6 +170,7 @@ impl Wire {
     pub async fn reply(self) -> Reply {
         let bytes = self.body.collect().await.unwrap().to_bytes();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        self.asked.inspect(|asked| asked.check(self.status, &self.headers, &json));
         Reply { status: self.status, headers: self.headers, json }
     }
 }

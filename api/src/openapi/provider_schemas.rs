@@ -1,0 +1,243 @@
+//! Shapes of providers on the wire: those who supply machines, their nodes and their offers.
+
+use std::collections::BTreeMap;
+
+use super::shape::{JsonObject, objects};
+
+objects! {
+    /// A provider to be.
+    CreateProvider {
+        name: String,
+        /// Lower-case letters, digits and dashes.
+        slug: String,
+        contact_email: String,
+        /// ISO 3166 alpha-2.
+        country: String,
+        terms_version: String,
+        /// CAIP-10, such as `eip155:8453:0x…`.
+        payout_account: String,
+        /// The wallet that signs for the provider.
+        receipt_address: String,
+        ;
+        website: Option<String>, privacy_policy_url: Option<String>,
+    }
+    /// A pending provider.
+    CreatedProvider { provider: Provider, challenge: Challenge, }
+    /// A provider.
+    Provider {
+        id: String,
+        /// Always `provider`.
+        object: String,
+        name: String, slug: String,
+        /// `pending`, `active`, `suspended` or `closed`.
+        state: String,
+        created_at: i64,
+    }
+    /// A text to be signed once with `personal_sign`.
+    Challenge { id: String, message: String, expires_at: i64, }
+    /// What a challenge is for.
+    CreateChallenge {
+        /// Such as `register` or `key_rotation`.
+        purpose: String,
+    }
+    /// A signed challenge.
+    VerifyChallenge { challenge_id: String, signature: String, }
+    /// An active provider and its key.
+    VerifiedProvider { provider: Provider, key: String, }
+    /// A machine to be.
+    CreateNode {
+        /// ed25519, 64 hex digits.
+        public_key: String,
+        /// `tunnel` or `direct`.
+        mode: String,
+        hardware: Hardware, location: NodeLocation, engine: NodeEngine,
+        ;
+        /// Where a direct node is called.
+        base_url: Option<String>,
+        /// With what it is called.
+        upstream_key: Option<String>,
+        privacy: NodePrivacy,
+    }
+    /// What a machine has.
+    Hardware {
+        cpu_cores: u32, ram_mib: u64,
+        ;
+        gpus: Vec<Gpu>, disk_gib: u64, net_mbps: u64, driver: Option<String>,
+    }
+    /// Graphics cards of one kind.
+    Gpu { vendor: String, model: String, count: u32, memory_mib: u64, ; interface: Option<String>, }
+    /// Where a machine is.
+    NodeLocation {
+        /// ISO 3166 alpha-2.
+        country_code: String,
+        ;
+        region: Option<String>,
+    }
+    /// What answers on a machine.
+    NodeEngine { name: String, ; version: Option<String>, }
+    /// What a provider promises.
+    NodePrivacy {;
+        /// Retains nothing.
+        zdr: bool,
+        /// Trains on what it sees.
+        training: bool,
+        logging_days: u32,
+    }
+    /// A machine.
+    Node {
+        id: String,
+        /// Always `node`.
+        object: String,
+        provider_id: String,
+        /// Such as `verifying`, `ready`, `draining` or `offline`.
+        state: String,
+        /// `declared`, `measured`, `audited` or `attested`.
+        trust: String,
+        /// `tunnel` or `direct`.
+        mode: String,
+        created_at: i64, tunnels: u32,
+        ;
+        last_seen_at: i64,
+    }
+    /// A machine, what keeps it from work, and how it fares among others.
+    NodeDetail {
+        id: String,
+        /// Always `node`.
+        object: String,
+        provider_id: String,
+        /// Such as `verifying`, `ready`, `draining` or `offline`.
+        state: String,
+        /// `declared`, `measured`, `audited` or `attested`.
+        trust: String,
+        /// `tunnel` or `direct`.
+        mode: String,
+        created_at: i64, tunnels: u32,
+        ;
+        last_seen_at: i64,
+        /// What keeps it from work.
+        checks: Vec<NodeCheck>,
+        placement: NodePlacement,
+    }
+    /// Something that keeps a machine from work.
+    NodeCheck {
+        name: String, seen: String,
+        /// What to do about it.
+        fix: String,
+        ;
+        /// When it is looked at again.
+        next_at: i64,
+    }
+    /// Counts of one ask in so many since this replica began.
+    NodePlacement {
+        since: i64, one_in: u64, sampled: u64, eligible: u64, won: u64,
+        /// By reason.
+        lost: BTreeMap<String, u64>,
+        demand: Vec<ModelDemand>,
+        ;
+        price_to_win_half: f64,
+    }
+    /// How much a model is asked for.
+    ModelDemand { model: String, asks_per_minute: f64, }
+    /// Machines.
+    NodeList { object: String, data: Vec<Node>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
+    /// What was earned, in buckets of time.
+    EarningsPage { object: String, data: Vec<EarningsBucket>, has_more: bool, next_page: Option<String>, }
+    /// One span of time.
+    EarningsBucket { object: String, start_time: i64, end_time: i64, results: Vec<EarningsResult>, }
+    /// Decimal strings, in USD: what users pay for the work, the broker's share of it, and the rest.
+    EarningsResult {
+        object: String, model: Option<String>, node_id: Option<String>, offer_id: Option<String>, attempts: i64,
+        gross: String, fee: String, net: String,
+    }
+    /// Proof of a node's key.
+    OpenSession { nonce: String, timestamp_ms: i64, signature: String, }
+    /// A session.
+    SessionToken { token: String, expires_at_ms: i64, server_time_ms: i64, }
+    /// The whole set of a node's offers.
+    PutOffers { offers: Vec<OfferSpec>, }
+    /// One model at a price.
+    OfferSpec {
+        #[schema(min_length = 1, max_length = 200)]
+        model: String,
+        #[schema(min_length = 1, max_length = 200)]
+        upstream_model: String,
+        #[schema(minimum = 1, maximum = 16777216)]
+        context_length: u32,
+        pricing: Vec<OfferPrice>,
+        ;
+        /// Such as `fp8`.
+        quantization: Option<String>,
+        #[schema(minimum = 1)]
+        max_output_tokens: Option<u32>,
+        input_modalities: Vec<String>, output_modalities: Vec<String>,
+        #[schema(max_items = 128)]
+        supported_parameters: Vec<String>,
+        /// `inference`, `batch`, `fine_tune`.
+        kinds: Vec<String>,
+        capacity: Vec<OfferCapacity>, is_ready: bool, deprecation_date: Option<String>,
+    }
+    /// A price.
+    OfferPrice {
+        /// Such as `prompt` or `completion`.
+        r#type: String,
+        unit: String,
+        /// US dollars, as a decimal string.
+        cost_usd: String,
+    }
+    /// A bound.
+    OfferCapacity {
+        /// Such as `concurrency`.
+        r#type: String,
+        value: u64,
+        ;
+        unit: Option<String>, per: Option<String>,
+    }
+    /// Offers as stored.
+    OfferList { object: String, data: Vec<Offer>, }
+    /// An offer as stored.
+    Offer {
+        id: String,
+        /// `staged`, `active`, `degraded`, `paused` or `retired`.
+        state: String,
+        price_version: u32, model: String, upstream_model: String, quantization: Option<String>, context_length: u32,
+        max_output_tokens: Option<u32>, input_modalities: Vec<String>, output_modalities: Vec<String>,
+        supported_parameters: Vec<String>, kinds: Vec<String>, pricing: Vec<OfferPrice>, capacity: Vec<OfferCapacity>,
+        is_ready: bool, deprecation_date: Option<String>,
+    }
+    /// A sign of life.
+    Heartbeat {
+        /// Must rise.
+        seq: u64,
+        sent_at_ms: i64,
+        /// `ready`, `busy` or `draining`.
+        state: String,
+        ;
+        offers: Vec<OfferLoad>, gpus: Vec<GpuLoad>,
+    }
+    /// How busy an offer is.
+    OfferLoad { offer_id: String, in_flight: u32, ; queued: u32, kv_cache_free: Option<f64>, }
+    /// How busy a graphics card is.
+    GpuLoad { used_mib: u64, util: f64, ; temp_c: Option<f64>, }
+    /// What comes next.
+    HeartbeatReply { server_time_ms: i64, next_in_ms: u64, commands: Vec<NodeCommand>, }
+    /// What a node is to do.
+    NodeCommand {
+        id: String,
+        /// Such as `drain`, `resume` or `reload_offers`.
+        r#type: String,
+        args: JsonObject,
+    }
+    /// How to drain.
+    DrainRequest {; deadline_s: Option<u32>, reason: Option<String>, }
+    /// Reports.
+    PutReports {
+        #[schema(max_items = 500)]
+        reports: Vec<SignedReport>,
+    }
+    /// A report and its node's signature.
+    SignedReport { report: JsonObject, signature: String, }
+    /// What became of them.
+    ReportsReply { accepted: u32, refused: Vec<RefusedReport>, }
+    /// A report that was not taken.
+    RefusedReport { attempt: String, reason: String, }
+}
