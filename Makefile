@@ -8,6 +8,8 @@ SHELL := bash
 
 # Options handed to the program behind a target: make demo ARGS=--once
 ARGS ?=
+# OpenAI's official OpenAPI document, which the repository does not hold; `make conformance` judges by it.
+OPENAI_SPEC ?=
 
 # Queries are checked against the committed .sqlx, so a build needs no database. While writing queries,
 # SQLX_OFFLINE=false with DATABASE_URL set checks them live; `make regen` then brings .sqlx up to date.
@@ -52,6 +54,15 @@ test-rust: setup ## The Rust tests alone (ARGS are handed to the runner)
 test-python: $(STEELYARD) ## The unmodified openai package against a broker with the real engine
 	@engine=$$(scripts/engine/setup.sh); \
 	STEELYARD_ENGINE_DIR="$$engine" STEELYARD_BIN=$(STEELYARD) scripts/client/run.sh
+
+.PHONY: conformance
+conformance: $(STEELYARD) ## The field's own clients and judges against a broker (OPENAI_SPEC=openai.yaml, ARGS="openai_node vercel")
+	@engine=$$(scripts/engine/setup.sh); \
+	STEELYARD_ENGINE_DIR="$$engine" STEELYARD_BIN=$(STEELYARD) OPENAI_SPEC="$(OPENAI_SPEC)" scripts/conformance/run.sh $(ARGS)
+
+.PHONY: clients
+clients: ## Generate clients from the OpenAPI document and compile them (ARGS="python rust")
+	@scripts/conformance/clients.sh $(ARGS)
 
 .PHONY: check
 check: setup-build ## Formatting and lints, as strict as CI

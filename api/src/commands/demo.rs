@@ -173,8 +173,9 @@ fn forget_env(dir: &Path) -> Result<(), Error> {
 fn write_env(dir: &Path, url: &str, customer: &Customer, node: Option<&Node>, database_url: &str) -> Result<(), Error> {
     let path = dir.join("env");
     let provider = node.map(Node::provider_key).transpose()?.unwrap_or_default();
+    // A shell reads this, and the database's address holds an ampersand: hence its quotes.
     let text = format!(
-        "STEELYARD_URL={url}\nSTEELYARD_API_KEY={}\nSTEELYARD_ADMIN_KEY={}\nSTEELYARD_PROVIDER_KEY={provider}\nDATABASE_URL={}\n",
+        "STEELYARD_URL={url}\nSTEELYARD_API_KEY={}\nSTEELYARD_ADMIN_KEY={}\nSTEELYARD_PROVIDER_KEY={provider}\nDATABASE_URL='{}'\n",
         customer.key, customer.admin_key, database_url,
     );
     // Written aside and moved: whoever waits for the file never reads half of it.

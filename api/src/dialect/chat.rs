@@ -43,7 +43,12 @@ impl ChatStream {
     }
 
     fn finish(&self, out: &mut BytesMut, logprobs: &str, finish: &str) {
-        put(out, format_args!("}},\"logprobs\":{logprobs},\"finish_reason\":{finish}}}{}", self.close));
+        out.extend_from_slice(b"},\"logprobs\":");
+        // Read and written anew: engines leave out `refusal`, which the dialect requires.
+        let mut both = Logprobs::default();
+        both.add(logprobs);
+        both.write(out);
+        put(out, format_args!(",\"finish_reason\":{finish}}}{}", self.close));
     }
 }
 

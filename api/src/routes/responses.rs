@@ -2,20 +2,22 @@
 
 use axum::Router;
 use axum::extract::{Extension, Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
+use http::{Method, Uri};
 
 use crate::dialect::{Dialect, responses};
 use crate::envelope::Work;
 use crate::error::ApiError;
 use crate::extract::{Caller, Path};
 use crate::inference::{self, Asked};
-use crate::request::RequestContext;
+use crate::request::{self, RequestContext};
 use crate::state::AppState;
 
 /// The routes of this file.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/responses", post(create)).route("/responses/{id}", get(show))
+    Router::new().route("/responses", post(create)).route("/responses/{id}", get(show).fallback(no_verb))
 }
 
 /// Answers in items, streamed or whole.
@@ -36,4 +38,13 @@ async fn create(
 #[allow(clippy::unused_async)]
 async fn show(_: Caller, Path(id): Path<String>) -> ApiError {
     ApiError::not_found("not_found", format!("there is no response {id:?}: responses are not stored here"))
+}
+
+/// What elsewhere is a verb (`POST /responses/compact`) is no id here: clients that try whether it is served look
+/// for 404. The body is read first, since a connection closed on an unread one looks to them like a failure.
+async fn no_verb(method: Method, uri: Uri, _: Bytes) -> Response {
+    if method == Method::POST {
+        return request::unknown_url(method, uri).await.into_response();
+    }
+    request::method_not_allowed().await
 }

@@ -66,6 +66,15 @@ async fn a_response_comes_whole_or_in_events_and_is_billed_once() {
 }
 
 #[tokio::test]
+async fn a_verb_of_responses_that_is_not_served_is_an_unknown_url() {
+    let live = Live::start().await;
+    let reply = post(&live, "/v1/responses/compact", json!({ "model": MODEL })).await.reply().await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (404, Some("unknown_url")));
+    let reply = live.call(Method::DELETE, "/v1/responses/resp_1", Some(&live.key), "").await.reply().await;
+    assert_eq!(reply.status.as_u16(), 405);
+}
+
+#[tokio::test]
 async fn a_message_comes_whole_or_in_events_and_errors_are_in_its_own_shape() {
     let live = Live::start().await;
     let body = json!({ "model": MODEL, "max_tokens": 64, "messages": [{ "role": "user", "content": "hello" }] });

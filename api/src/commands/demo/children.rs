@@ -14,6 +14,28 @@ use crate::commands::Error;
 
 /// Requests the demo's engine works on at once.
 const SLOTS: u32 = 4;
+/// What llama.cpp honours. Any of its models calls tools and keeps to schemas, since it holds the sampler to a
+/// grammar; how sensibly is another matter.
+const LLAMA_PARAMETERS: [&str; 18] = [
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "response_format",
+    "structured_outputs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+];
 /// How long a node may take to finish what it has.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -138,12 +160,18 @@ fn node_config(args: &Args, dir: &Path, url: &str, provider: &str, model: &Model
             format!("kind = \"simulated\"\nslots = {SLOTS}\nlatency = {{ ttft_ms = 120.0, tpot_ms = 20.0 }}\n")
         }
     };
+    let parameters = match args.engine {
+        Engine::Llama => {
+            format!("supported_parameters = [{}]\n", LLAMA_PARAMETERS.map(toml_text).join(", "))
+        }
+        Engine::Simulated | Engine::None => String::new(),
+    };
     let state = toml_text(dir.join("state").display().to_string());
     Ok(format!(
         "broker = {}\nprovider = {}\nstate_dir = {state}\ntunnels = 2\n\n[engine]\n{engine}\n\
          [location]\ncountry_code = \"DE\"\nregion = \"demo\"\n\n\
          [[offer]]\nmodel = {}\nupstream_model = {}\ncontext_length = {}\n\
-         prompt_usd_per_million = \"0.10\"\ncompletion_usd_per_million = \"0.40\"\n",
+         prompt_usd_per_million = \"0.10\"\ncompletion_usd_per_million = \"0.40\"\n{parameters}",
         toml_text(url),
         toml_text(provider),
         toml_text(model.id),

@@ -33,7 +33,7 @@ async fn a_demo_inherits_nothing_and_a_killed_one_leaves_nothing_behind() {
     })
     .await;
     let env = read(dir.path().join("env"));
-    let database = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL=")).unwrap();
+    let database = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL='")?.strip_suffix('\'')).unwrap();
     let mut below = descendants(demo.pid());
     assert!(below.len() >= 2, "a node, and the guard of the server: {below:?}");
     below.push(postmaster(database).await);
