@@ -211,15 +211,6 @@ impl ApiError {
     /// Whatever status the reason for finding no place calls for.
     #[must_use]
     pub fn availability(availability: scheduler::Availability) -> Self {
-        // Nothing but its length keeps the request out: the client's to mend, by a code of its own.
-        let filtered = availability.code == scheduler::AvailabilityCode::ConstraintFiltered;
-        if filtered && availability.excluded_by == ["context_length"] {
-            let nearest = availability.constraint.as_ref();
-            let detail = nearest.map_or_else(String::new, |nearest| format!(": {}", nearest.detail));
-            let mut error = Self::context_length(format!("{}{detail}", table::refusal(&availability)));
-            error.0.availability = Some(availability);
-            return error;
-        }
         let (status, code) = availability.status();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let mut error = Self::new(status, Kind::of(status), Some(code), table::refusal(&availability));

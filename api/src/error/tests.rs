@@ -50,26 +50,6 @@ fn a_wait_is_whole_seconds_between_one_and_sixty() {
 }
 
 #[test]
-fn a_request_that_only_its_length_keeps_out_is_told_so() {
-    let refused = |excluded_by: Vec<&'static str>| {
-        ApiError::availability(scheduler::Availability {
-            code: scheduler::AvailabilityCode::ConstraintFiltered,
-            retryable: false,
-            retry_after: None,
-            requested_models: vec!["a/b".into()],
-            excluded_by,
-            fallback_models: Vec::new(),
-            constraint: None,
-        })
-    };
-    let long = refused(vec!["context_length"]);
-    assert_eq!((long.status(), long.code()), (StatusCode::BAD_REQUEST, Some("context_length_exceeded")));
-    assert_eq!(long.body()["error"]["availability"]["code"], "constraint_filtered");
-    // An offer that a price removed might have been long enough.
-    assert_eq!(refused(vec!["context_length", "max_price"]).status(), StatusCode::NOT_FOUND);
-}
-
-#[test]
 fn in_band_a_failure_has_the_type_of_its_status() {
     let kinds = [400, 402, 403, 429, 500, 502, 503, 504].map(kind_name);
     assert_eq!(kinds[..4], ["invalid_request_error", "insufficient_quota", "permission_error", "rate_limit_error"]);
