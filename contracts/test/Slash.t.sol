@@ -24,6 +24,7 @@ contract SlashTest is StakeTest {
         _execute(1);
         VM.assertEq(_bonded(ADA), 800);
         VM.assertEq(_locked(ADA), 0);
+        VM.assertEq(stakes.totalBonded(), 800);
         VM.expectRevert(abi.encodeWithSelector(S.WrongStage.selector, S.Stage.Executed));
         _execute(1);
     }
