@@ -1,5 +1,6 @@
 -- One limit: what was used drains, what replicas hold does not, and both together stay within the burst.
--- KEYS: the limit. ARGV: replica, kept, asked, wanted, used, debt if it was lost here, per minute, burst, lease in µs.
+-- KEYS: the limit. ARGV: replica, kept, asked, wanted, used, everybody's debt if it was lost here, per minute, burst,
+-- lease in µs.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local own, kept, asked, wanted = 'r:' .. ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -24,7 +25,9 @@ for i = 1, #all, 2 do
   end
 end
 debt = math.max(0, debt - math.max(0, now - at) * per_minute / 60000000)
-debt = debt + tonumber(known and ARGV[5] or ARGV[6])
+-- Whoever is new here may remember what this place forgot. The first to come back speaks for all: were each to tell
+-- its own part, the first could take what the others have yet to tell.
+debt = known and debt + tonumber(ARGV[5]) or math.max(debt, tonumber(ARGV[6]))
 local room, granted = math.floor(burst - debt - others - kept), 0
 if room > 0 then
   granted = math.min(asked, room)

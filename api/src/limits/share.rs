@@ -46,7 +46,7 @@ pub(super) struct Told {
     pub want: u64,
     /// Used since it was last told.
     pub used: f64,
-    /// Our part of everybody's debt, should Redis have lost it.
+    /// Everybody's debt as far as it is known here, should Redis have lost it.
     pub lost: f64,
 }
 
@@ -207,9 +207,9 @@ impl Share {
             Some(alone) => {
                 let parts = f64::from(replicas.max(1));
                 let ours = alone.gcra.debt(self.quota.part(replicas), now);
-                ((ours - alone.told.debt(self.quota, now) / parts).max(0.0), ours)
+                ((ours - alone.told.debt(self.quota, now) / parts).max(0.0), ours * parts)
             }
-            None => (self.telling as f64, self.view.debt(self.quota, now) / f64::from(replicas.max(1))),
+            None => (self.telling as f64, self.view.debt(self.quota, now)),
         };
         Told {
             quota: self.quota,

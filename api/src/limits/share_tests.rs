@@ -25,7 +25,7 @@ impl Redis {
         let drained = now.since(self.at).as_secs_f64() * told.quota.per_minute as f64 / 60.0;
         self.debt = (self.debt - drained).max(0.0);
         self.at = now;
-        self.debt += if self.held[replica].is_some() { told.used } else { told.lost };
+        self.debt = if self.held[replica].is_some() { self.debt + told.used } else { self.debt.max(told.lost) };
         let others: u64 = (0..3).filter(|other| *other != replica).filter_map(|other| self.held[other]).sum();
         let room = (told.quota.burst as f64 - self.debt - others as f64 - told.keep as f64).floor().max(0.0) as u64;
         let asked = told.asked.min(room);

@@ -141,7 +141,7 @@ async fn three_brokers_on_one_redis_let_through_two_percent_over_a_limit_at_most
     let answers = join_all(streams).await;
     let at_once = answers.iter().filter(|answer| answer.status == Some(StatusCode::OK)).count();
     println!("places: {at_once} of {PLACES} were taken");
-    assert!((PLACES - 2..=PLACES).contains(&at_once), "{at_once} of {PLACES} places were taken");
+    assert!(at_once <= PLACES && at_once as f64 >= PLACES as f64 * USABLE, "{at_once} of {PLACES} places were taken");
     three.world.assert_reconciled().await;
 }
 
