@@ -17,7 +17,7 @@ DOCUMENT = "openapi/openapi.json"
 KEYS = {"inference": KEY, "admin": os.environ.get("STEELYARD_ADMIN_KEY"),
         "management": os.environ.get("STEELYARD_MANAGEMENT_KEY"), "provider": os.environ.get("STEELYARD_PROVIDER_KEY")}
 # Cases of one operation, and of one request in seconds. The seed makes a failure come again.
-EXAMPLES, TIMEOUT_S, SEED = 20, 30, 1
+EXAMPLES, TIMEOUT_S, SEED = 10, 30, 1
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
