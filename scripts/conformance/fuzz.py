@@ -52,7 +52,7 @@ def judge(suite, document, kind, folder):
                "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", str(SEED),
                "--continue-on-failure", "--request-timeout", str(TIMEOUT_S), "--suppress-health-check", "all",
                "--generation-database", "none", "--report", "junit", "--report-junit-path", str(report)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if not report.exists():
         suite.tell(scenario, "fail", f"it ended with {ended.returncode}: {(ended.stderr or ended.stdout)[-300:]}")
         return False
