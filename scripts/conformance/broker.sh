@@ -83,11 +83,11 @@ TOML
   wait_for "the scripted node" "$dir/node.log" "$node_pid" scripted_answers "$dir/ready.json"
 }
 
-# The key of an organization that has no credit.
-poor_key() { # PROGRAM
+# A key of a new organization, which has no credit.
+poor_key() { # PROGRAM KIND
   local org
   org=$("$1" admin --json org create Poor | json organization)
-  "$1" admin --json key create --org "$org" | json secret
+  "$1" admin --json key create --org "$org" --kind "$2" | json secret
 }
 
 json() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
@@ -112,7 +112,8 @@ start_broker() { # DIR
   trap 'exit 130' INT TERM
   start_demo "$1" "$program"
   start_scripted "$1/scripted" "$program"
-  STEELYARD_POOR_KEY=$(poor_key "$program")
-  export STEELYARD_POOR_KEY STEELYARD_MODEL STEELYARD_SCRIPTED_MODEL=$scripted_model
+  STEELYARD_POOR_KEY=$(poor_key "$program" inference)
+  STEELYARD_MANAGEMENT_KEY=$(poor_key "$program" management)
+  export STEELYARD_POOR_KEY STEELYARD_MANAGEMENT_KEY STEELYARD_MODEL STEELYARD_SCRIPTED_MODEL=$scripted_model
   say "broker at $STEELYARD_URL, ready in $((SECONDS - started)) s"
 }

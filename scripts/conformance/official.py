@@ -129,7 +129,6 @@ def main():
         "chat with three choices": {"model": SCRIPTED, "n": 3} | plain,
         "chat with a tool": {"model": SCRIPTED, "tools": TOOLS} | plain,
         "chat with a schema": {"model": SCRIPTED, "response_format": FORMAT} | plain,
-        "chat with a tool from the real engine": {"model": MODEL, "tools": TOOLS[:1], "tool_choice": "required"} | plain | {"max_tokens": 200},
     }.items():
         whole(kind, "CreateChatCompletionResponse", "/v1/chat/completions", body)
         usage = {"stream_options": {"include_usage": True}}

@@ -122,8 +122,16 @@ def parallel_tool_calls():
 
 
 @suite.scenario
-def a_named_tool_from_the_real_engine():
-    answer = chat(tools=TOOLS[:1], tool_choice={"type": "function", "function": {"name": "weather"}}, max_tokens=200)
+def a_named_tool():
+    choice = {"type": "function", "function": {"name": "time"}}
+    assert chat(SCRIPTED, tools=TOOLS, tool_choice=choice, max_tokens=64).choices[0].message.tool_calls[0].function.name == "time"
+
+
+@suite.scenario
+def a_required_tool_from_the_real_engine():
+    if "tools" not in client.models.retrieve(MODEL).supported_parameters:
+        raise Skip("the engine, as it is set up, offers no tools")
+    answer = chat(tools=TOOLS[:1], tool_choice="required", max_tokens=200, temperature=0)
     call = answer.choices[0].message.tool_calls[0]
     assert call.function.name == "weather" and "city" in json.loads(call.function.arguments), call
 

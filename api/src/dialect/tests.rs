@@ -197,7 +197,9 @@ fn a_vllm_stream_becomes_ours() {
         frame(
             r#"{"index":0,"delta":{},"logprobs":null,"finish_reason":"tool_calls","native_finish_reason":"tool_use"}"#,
         ),
-        frame(r#"{"index":1,"delta":{"content":"C"},"logprobs":{"content":[{"token":"C"}]},"finish_reason":null}"#),
+        frame(
+            r#"{"index":1,"delta":{"content":"C"},"logprobs":{"content":[{"token":"C"}],"refusal":null},"finish_reason":null}"#,
+        ),
         frame(r#"{"index":1,"delta":{},"logprobs":null,"finish_reason":"stop","native_finish_reason":"eos_token"}"#),
     ];
     assert_eq!(outcome.out, expected.concat());

@@ -14,9 +14,9 @@ use crate::commands::Error;
 
 /// Requests the demo's engine works on at once.
 const SLOTS: u32 = 4;
-/// What llama.cpp honours. Any of its models calls tools and keeps to schemas, since it holds the sampler to a
-/// grammar; how sensibly is another matter.
-const LLAMA_PARAMETERS: [&str; 18] = [
+/// What llama.cpp honours as it is set up here. It holds any model to a schema by a grammar; tools it would need a
+/// template for that it is not started with.
+const LLAMA_PARAMETERS: [&str; 15] = [
     "max_tokens",
     "temperature",
     "top_p",
@@ -32,9 +32,6 @@ const LLAMA_PARAMETERS: [&str; 18] = [
     "top_logprobs",
     "response_format",
     "structured_outputs",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
 ];
 /// How long a node may take to finish what it has.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
