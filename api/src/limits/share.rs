@@ -92,6 +92,8 @@ pub(super) struct Share {
     window_at: Timestamp,
     touched_at: Timestamp,
     last_amount: u64,
+    /// Lent for requests that waited, and when: theirs for a window, until all of them have run.
+    promised: (u64, Timestamp),
     /// So much and more is refused until then.
     refused: Option<(u64, Timestamp)>,
     alone: Option<Alone>,
@@ -114,6 +116,7 @@ impl Share {
             window_at: now,
             touched_at: now,
             last_amount: 0,
+            promised: (0, now),
             refused: None,
             alone: None,
         }
@@ -198,7 +201,8 @@ impl Share {
     pub fn tell(&mut self, replicas: u32, now: Timestamp) -> Told {
         self.turn_window(now);
         let target = if now.since(self.touched_at) > LINGER { 0 } else { self.target() };
-        self.stock = self.stock.clamp(0, signed(target));
+        let promised = if now.since(self.promised.1) < WINDOW { self.promised.0 } else { 0 };
+        self.stock = self.stock.clamp(0, signed(target.max(promised)));
         let stock = self.stock.unsigned_abs();
         self.telling = std::mem::take(&mut self.used);
         self.answered = std::mem::take(&mut self.waiting);
@@ -215,7 +219,7 @@ impl Share {
             quota: self.quota,
             keep: self.outstanding + stock,
             asked: std::mem::take(&mut self.asked),
-            want: target - stock,
+            want: target.saturating_sub(stock),
             used,
             lost,
         }
@@ -227,14 +231,16 @@ impl Share {
         self.stock = self.stock.saturating_add(signed(heard.granted));
         self.view = Gcra::owing(heard.debt, heard.others.saturating_add(self.outstanding), now);
         self.view.settle(0, self.used, self.quota, now);
+        // Part of what a large request wanted is of no use to it, and may be to others.
+        let is_of_use = self.asked_least <= heard.granted;
+        self.promised = (if is_of_use { heard.granted.min(told.asked) } else { 0 }, now);
         let short = heard.granted < told.asked;
         self.refused = short.then(|| (self.asked_least, now.plus(REFUSED_FOR)));
         self.asked_least = u64::MAX;
         for woken in self.answered.drain(..) {
             let _ = woken.send(());
         }
-        // Part of what a large request wanted is of no use to it, and may be to others.
-        short && heard.granted > 0
+        short && heard.granted > 0 && !is_of_use
     }
 
     /// The exchange failed: what was told counts as not told.
