@@ -58,7 +58,7 @@ const RATE_LIMITS: [Sent; 6] = [
 /// Refusals that say when to try again.
 const WAIT: [&str; 4] = ["PaymentRequired", "InProgress", "TooMany", "Unavailable"];
 /// Refusals that may say not to.
-const FINAL: [&str; 5] = ["Unauthorized", "PaymentRequired", "Forbidden", "KeyReused", "UpdateRequired"];
+const FINAL: [&str; 6] = ["Unauthorized", "PaymentRequired", "Forbidden", "KeyReused", "UpdateRequired", "TooMany"];
 
 /// Describes the headers, and names them wherever they are read or sent.
 pub(super) fn add(document: &mut Value) {
@@ -80,7 +80,7 @@ pub(super) fn add(document: &mut Value) {
             send(response, STANDING.iter());
             send(response, kind.messages.then_some(&ANTHROPIC_REQUEST_ID));
             send(response, (good && kind.repeatable()).then_some(&REPLAYED));
-            send(response, RATE_LIMITS.iter().filter(|_| good && kind.inference));
+            send(response, RATE_LIMITS.iter().filter(|_| good && kind.limited));
         }
     });
 }

@@ -53,6 +53,6 @@ operations! {
     /// Counts what a conversation comes to, without asking a model. Costs nothing.
     #[utoipa::path(post, path = "/v1/messages/count_tokens", operation_id = "countMessageTokens", tag = "Inference", security(("inference" = []), ("inferenceHeader" = [])),
         request_body = messages::CountTokensRequest,
-        responses(r::Named, (status = 200, description = "The count", body = messages::TokenCount)))]
+        responses(r::Named, r::Limited, (status = 200, description = "The count", body = messages::TokenCount)))]
     count_message_tokens;
 }

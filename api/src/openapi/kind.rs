@@ -22,6 +22,8 @@ pub(super) struct Kind {
     pub(super) named: bool,
     /// Whether it is about the process itself.
     pub(super) internal: bool,
+    /// Whether it counts against the caller's limits.
+    pub(super) limited: bool,
     /// Whether a model answers.
     pub(super) inference: bool,
     /// Whether it speaks Anthropic's dialect.
@@ -41,6 +43,7 @@ impl Kind {
             body: operation.get("requestBody").is_some(),
             named: path.contains('{'),
             internal: tag == "Operation",
+            limited: post && tag == "Inference",
             inference: post && tag == "Inference" && !path.ends_with("/count_tokens"),
             messages: path.starts_with("/v1/messages"),
         }

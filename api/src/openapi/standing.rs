@@ -38,6 +38,9 @@ pub(super) struct Checked;
 /// What the request names may not be there.
 pub(super) struct Named;
 
+/// Counts against the caller's limits.
+pub(super) struct Limited;
+
 /// Needs money, a model and somebody who serves it.
 pub(super) struct FromModels;
 
@@ -57,6 +60,7 @@ macro_rules! refuses {
 refuses! {
     Checked: "401";
     Named: "404";
+    Limited: "429";
     Sessions: "401" "403" "426";
     FromModels: "402" "404" "429" "502" "504";
 }

@@ -100,16 +100,16 @@ const OURS: [&str; 9] = [
 ];
 
 /// How many segments of a template a path repeats literally; `None` when it does not fit. The last parameter may hold
-/// slashes: the ids of models do.
+/// slashes, since the ids of models do, and something may follow it.
 fn literals(template: &str, path: &str) -> Option<usize> {
     let (parts, given): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
     let is_open = |part: &str| part.starts_with('{');
-    let longer = given.len() > parts.len() && parts.last().is_some_and(|last| is_open(last));
-    if given.len() != parts.len() && !longer {
-        return None;
-    }
-    let fits = parts.iter().zip(&given).all(|(part, given)| is_open(part) || part == given);
-    fits.then(|| 2 * parts.iter().filter(|part| !is_open(part)).count() + usize::from(!longer))
+    let more = given.len().checked_sub(parts.len())?;
+    let last = parts.iter().rposition(|part| is_open(part));
+    let place = |at: usize| if last.is_some_and(|last| at > last) { at + more } else { at };
+    let mut numbered = parts.iter().enumerate();
+    let fits = (more == 0 || last.is_some()) && numbered.all(|(at, part)| is_open(part) || *part == given[place(at)]);
+    fits.then(|| 2 * parts.iter().filter(|part| !is_open(part)).count() + usize::from(more == 0))
 }
 
 fn validator(pointer: &str) -> Arc<Validator> {
@@ -128,6 +128,7 @@ fn a_call_is_found_by_its_path_whatever_its_parameters_hold() {
     let operation = |path: &str, method: &str| Some(format!("/paths/{}/{method}", path.replace('/', "~1")));
     assert_eq!(find(Method::GET, "/v1/models?x=1"), operation("/v1/models", "get"));
     assert_eq!(find(Method::GET, "/api/v1/models/org/name"), operation("/v1/models/{model}", "get"));
+    assert_eq!(find(Method::GET, "/v1/models/org/name/endpoints"), operation("/v1/models/{model}/endpoints", "get"));
     assert_eq!(find(Method::POST, "/v1/messages/count_tokens"), operation("/v1/messages/count_tokens", "post"));
     assert_eq!(find(Method::GET, "/v1/messages"), None);
     assert_eq!(find(Method::GET, "/nowhere"), None);

@@ -17,6 +17,8 @@ const TOKENS: f64 = 20_000.0;
 const PLACES: usize = 24;
 /// How much more than a limit replicas may let through together.
 const TOLERANCE: f64 = 1.02;
+/// The same where Redis was lost: what a replica used just before it, the others never hear of.
+const AWAY_TOLERANCE: f64 = 1.05;
 /// How much of a limit must be usable although it lies in parts at several replicas.
 const USABLE: f64 = 0.85;
 /// Callers at each broker.
@@ -173,5 +175,5 @@ async fn redis_killed_frozen_and_back_under_load_is_no_outage_and_opens_no_limit
     }
     let (count, most) = (served.len() as f64, allowed(REQUESTS, &seen));
     println!("{count} of {most:.0} allowed were served although Redis was away twice");
-    assert!(count <= most * TOLERANCE, "{count} served, {most} allowed");
+    assert!(count <= most * AWAY_TOLERANCE, "{count} served, {most} allowed");
 }
