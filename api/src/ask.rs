@@ -7,7 +7,7 @@ use scheduler::{Ask, Needs, Preferences, ServiceTier, Sort};
 
 use crate::envelope::{self, DataCollection, Envelope, Format, ModelRef, ProviderPrefs, SortBy, Trust, Work};
 use crate::error::ApiError;
-use crate::generation::PromptCount;
+use crate::prompt::PromptCount;
 
 /// Output tokens expected of a request nobody has seen the like of.
 const EXPECTED_OUTPUT: u32 = 256;

@@ -3,7 +3,7 @@
 use protocol::NanoUsd;
 use scheduler::{Ask, Placed};
 
-use crate::generation::PromptCount;
+use crate::prompt::PromptCount;
 use crate::state::AppState;
 
 /// Offers, and what any of them may come to cost.

@@ -15,12 +15,13 @@ use crate::dispatch::{self, Plan};
 use crate::envelope::{Envelope, ModelRef, Partition, Subject, TextInput, Work};
 use crate::error::ApiError;
 use crate::extract::{Caller, read_body_in_time};
-use crate::generation::{self, Generation, Order, PromptCount};
+use crate::generation::{self, Generation, Order};
+use crate::hold;
 use crate::limits::RateHeaders;
+use crate::prompt::{self, PromptCount};
 use crate::relay::{self, Dispatching, Keepalive, Live, Relay, Watched};
 use crate::request::RequestContext;
 use crate::state::AppState;
-use crate::{hold, prompt};
 
 /// One request, in the words engines understand.
 pub struct Asked {

@@ -7,7 +7,6 @@ use scheduler::Ask;
 use crate::ask;
 use crate::envelope::{Envelope, Invalid, ModelRef, Subject, TextInput, Work};
 use crate::error::ApiError;
-use crate::generation::PromptCount;
 use crate::state::AppState;
 use crate::tokenizer::{self, Count, ModelTokenizer, Prompt};
 
@@ -15,6 +14,21 @@ use crate::tokenizer::{self, Count, ModelTokenizer, Prompt};
 const BYTES_PER_TOKEN: u32 = 4;
 /// Bodies up to this many bytes are counted where they are read: some tens of microseconds.
 const COUNT_IN_PLACE: usize = 16 * 1024;
+
+/// A prompt's tokens, as far as they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptCount {
+    /// Counted, or the most it can be.
+    pub tokens: u32,
+    /// Whether it was counted with the model's own vocabulary.
+    pub verified: bool,
+    /// Counted, or what is likely: for choosing an offer.
+    pub likely: u32,
+    /// Of several texts the longest one's share of that.
+    pub longest: u32,
+    /// What is billed where nobody counts.
+    pub least: u32,
+}
 
 /// What a request needs of one of its models, and its prompt in that model's tokens.
 ///
