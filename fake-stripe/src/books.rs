@@ -63,6 +63,8 @@ pub struct Books {
     pub events: Table<Event>,
     /// Events nobody was told of yet.
     pub untold: Vec<Event>,
+    /// Begins every id: a processor that forgot everything must not use the names of another's things.
+    pub(crate) run: String,
     serial: u64,
 }
 
@@ -100,7 +102,7 @@ impl Books {
     /// The next id with this prefix.
     pub fn next_id(&mut self, prefix: &str) -> String {
         self.serial += 1;
-        format!("{prefix}_{:016}", self.serial)
+        format!("{prefix}_{}{:08}", self.run, self.serial)
     }
 
     /// Writes an event down and leaves it to be told.

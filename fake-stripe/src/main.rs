@@ -23,6 +23,9 @@ struct Args {
     /// How it misbehaves: a file of JSON with the fields that `GET /_fake/knobs` shows.
     #[arg(long)]
     knobs: Option<PathBuf>,
+    /// Stop when the input ends, as it does when the process that gave it is gone.
+    #[arg(long)]
+    until_stdin_ends: bool,
 }
 
 #[tokio::main]
@@ -37,6 +40,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     knobs.webhooks.secret = args.webhook_secret;
     let fake = FakeStripe::start(args.listen, Env::system(), knobs).await?;
     tracing::info!(url = fake.url(), "the fake processor listens");
-    tokio::signal::ctrl_c().await?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        () = stdin_ended(), if args.until_stdin_ends => {}
+    }
     Ok(())
+}
+
+/// Waits for the end of the input; what comes before it is nobody's.
+async fn stdin_ended() {
+    let (ended, told) = tokio::sync::oneshot::channel();
+    // A thread nobody joins: a read of the input can't be broken off, and must not keep the program from ending.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = told.await;
 }

@@ -41,6 +41,7 @@ impl Shared {
     pub fn new(env: Env, base: String, knobs: Knobs, events: mpsc::UnboundedSender<Event>) -> Self {
         let mut books = Books::default();
         books.base = base;
+        books.run = hex::encode(env.bytes::<4>());
         let books = Mutex::new(books);
         Self { env, books, knobs: Mutex::new(knobs), keys: Mutex::default(), events }
     }

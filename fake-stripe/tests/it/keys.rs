@@ -86,3 +86,20 @@ async fn a_call_without_a_secret_key_is_refused() {
     let stranger = stripe::ClientBuilder::new("pk_test_1").url(world.fake.url()).build().unwrap();
     assert_eq!(refusal(CreateCustomer::new().send(&stranger).await).0, 401);
 }
+
+#[tokio::test]
+async fn knobs_and_faults_are_set_over_http() {
+    let world = World::new().await;
+    let url = |path: &str| format!("{}_fake/{path}", world.fake.url());
+    let shown = crate::support::get(&url("knobs")).await;
+    let mut knobs: fake_stripe::Knobs = serde_json::from_slice(&shown.body).unwrap();
+    knobs.tax_bps = 700;
+    let set = crate::support::send_json("PUT", &url("knobs"), serde_json::to_string(&knobs).unwrap()).await;
+    assert_eq!((set.status, serde_json::from_slice(&set.body).unwrap()), (200, knobs));
+    let fault = r#"{"path":"customers","times":1,"kind":"rate_limited"}"#.to_owned();
+    assert_eq!(crate::support::send_json("POST", &url("faults"), fault).await.status, 200);
+    assert_eq!(refusal(world.create("k1", "a").await).0, 429);
+    assert!(world.create("k1", "a").await.is_ok());
+    let unknown = crate::support::send_json("PUT", &url("knobs"), r#"{"latncy_ms":1}"#.to_owned()).await;
+    assert_eq!(unknown.status, 422);
+}

@@ -100,6 +100,12 @@ pub async fn post(url: &str, form: &'static str) -> Page {
     send(http::Request::post(url).body(Full::from(form)).unwrap()).await
 }
 
+/// Sends JSON as an operator does.
+pub async fn send_json(method: &str, url: &str, body: String) -> Page {
+    let request = http::Request::builder().method(method).uri(url).header("content-type", "application/json");
+    send(request.body(Full::from(body)).unwrap()).await
+}
+
 async fn send(request: http::Request<Full<Bytes>>) -> Page {
     let answer = Http::builder(TokioExecutor::new()).build_http().request(request).await.unwrap();
     let status = answer.status().as_u16();
