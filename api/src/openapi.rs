@@ -24,6 +24,8 @@ use utoipa::{Modify, OpenApi};
         paths::create_node, paths::list_nodes, paths::get_node, paths::delete_node, paths::open_session, paths::put_offers,
         paths::get_offers, paths::send_heartbeat, paths::drain_node, paths::resume_node, paths::open_tunnel,
         paths::put_reports, paths::list_earnings, paths::time_bandwidth, paths::health_live, paths::health_ready, paths::get_metrics,
+        account_paths::list_topups, account_paths::create_topup, account_paths::retrieve_topup,
+        account_paths::create_refund, account_paths::receive_stripe_event,
         account_paths::list_keys, account_paths::create_key, account_paths::retrieve_key, account_paths::update_key,
         account_paths::delete_key, account_paths::list_projects, account_paths::create_project,
         account_paths::retrieve_project, account_paths::update_project, account_paths::archive_project,

@@ -31,6 +31,8 @@ pub struct App {
     pub sessions: Sessions,
     /// Money.
     pub billing: billing::Billing,
+    /// The card processor, where cards are taken.
+    pub cards: Option<billing::Cards>,
     /// Placement.
     pub scheduler: scheduler::Scheduler,
     /// Ways to nodes.

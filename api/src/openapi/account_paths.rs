@@ -60,6 +60,59 @@ operations! {
         ))]
     delete_key;
 
+    /// Lists the organization's top-ups, newest first.
+    #[utoipa::path(get, path = "/v1/credits/topups", operation_id = "listTopups", tag = "Account", security(("management" = [])),
+        params(("limit" = Option<u32>, Query, description = "1 to 100, 20 when absent"), ("after" = Option<String>, Query, description = "The id the page begins behind")),
+        responses(
+            (status = 200, description = "One page", body = a::TopupList),
+            (status = 401, description = "No valid key", body = s::ErrorResponse),
+            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
+        ))]
+    list_topups;
+
+    /// Opens a page where credit is paid by card. The same wish gets the same page until it is paid or over.
+    #[utoipa::path(post, path = "/v1/credits/topups", operation_id = "createTopup", tag = "Account", security(("management" = [])),
+        request_body = a::CreateTopup,
+        responses(
+            (status = 201, description = "The top-up", body = a::Topup),
+            (status = 400, description = "Bad input", body = s::ErrorResponse),
+            (status = 401, description = "No valid key", body = s::ErrorResponse),
+            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
+            (status = 503, description = "The card processor does not answer now", body = s::ErrorResponse),
+        ))]
+    create_topup;
+
+    /// One top-up.
+    #[utoipa::path(get, path = "/v1/credits/topups/{topup}", operation_id = "retrieveTopup", tag = "Account", security(("management" = [])),
+        params(("topup" = String, Path)),
+        responses(
+            (status = 200, description = "The top-up", body = a::Topup),
+            (status = 401, description = "No valid key", body = s::ErrorResponse),
+            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
+            (status = 404, description = "Not there for this caller", body = s::ErrorResponse),
+        ))]
+    retrieve_topup;
+
+    /// Sends unspent bought credit back to its card: all that is asked for, or nothing.
+    #[utoipa::path(post, path = "/v1/credits/refunds", operation_id = "createRefund", tag = "Account", security(("management" = [])),
+        request_body = a::CreateRefund,
+        responses(
+            (status = 201, description = "Its parts", body = a::RefundList),
+            (status = 400, description = "Bad input, or less is left", body = s::ErrorResponse),
+            (status = 401, description = "No valid key", body = s::ErrorResponse),
+            (status = 403, description = "A key of another kind", body = s::ErrorResponse),
+        ))]
+    create_refund;
+
+    /// Takes a card webhook of Stripe, signed over its raw body.
+    #[utoipa::path(post, path = "/hooks/stripe", operation_id = "receiveStripeEvent", tag = "Operation",
+        responses(
+            (status = 200, description = "Taken"),
+            (status = 400, description = "Not signed by the card processor", body = s::ErrorResponse),
+            (status = 413, description = "Too large", body = s::ErrorResponse),
+        ))]
+    receive_stripe_event;
+
     /// Lists the organization's projects, newest first.
     #[utoipa::path(get, path = "/v1/organization/projects", operation_id = "listProjects", tag = "Organization", security(("admin" = [])),
         params(

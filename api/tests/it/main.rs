@@ -27,6 +27,7 @@ mod providers;
 mod registering;
 mod stream;
 mod support;
+mod topups;
 mod tunnel;
 mod upstream;
 mod webhooks;
