@@ -240,11 +240,11 @@ fn named(theirs: &Theirs) -> Option<RefundId> {
 /// [`Error::RefundDiffers`]; [`Error::Database`].
 pub(crate) async fn note(cards: &Cards, theirs: &Theirs, intent: &str, call: Option<&str>) -> Result<(), Error> {
     let mut tx = cards.db().begin().await?;
+    let Some(account) = refunds::account_of(&mut tx, intent).await? else { return Ok(()) };
+    grant::burn(&mut tx, account).await?;
     if let Some(key) = call {
         stripe_calls::done(&mut tx, key, theirs.id.as_str()).await?;
     }
-    let Some(account) = refunds::account_of(&mut tx, intent).await? else { return Ok(()) };
-    grant::burn(&mut tx, account).await?;
     let known = match named(theirs) {
         Some(id) => refunds::find(&mut tx, id).await?,
         None => refunds::find_theirs(&mut tx, theirs.id.as_str()).await?,

@@ -10,7 +10,7 @@
 //! 2. `budget_leases`
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
-//! 5. `topups`, `refund_intents`, `stripe_calls`, `stripe_events`, each under the lock of its account
+//! 5. `topups`, then `refund_intents`, then `stripe_calls`; `stripe_events` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!

@@ -114,6 +114,13 @@ pub(crate) async fn put_off(
     Ok(())
 }
 
+/// Since when the oldest event waits that was neither worked on nor given up.
+pub(crate) async fn find_oldest(conn: &mut PgConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select min(received_at) as "oldest: Timestamp" from stripe_events where due_at is not null"#)
+        .fetch_one(conn)
+        .await
+}
+
 /// An event that waits for a person.
 #[derive(Debug, Clone)]
 pub struct Parked {

@@ -7,7 +7,7 @@ use platform::worker::{self, Next, Worker};
 use protocol::Timestamp;
 
 use super::{Cards, inbox, sync};
-use crate::store::{refunds, topups};
+use crate::store::{refunds, stripe_calls, stripe_events, topups};
 use crate::{Error, refund, topup};
 
 /// What has no outcome is left alone for this long: whoever asked for it is still at it.
@@ -36,7 +36,12 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     let over = topups::Which { states: &["open"], made_by: Some(late), ..topups::Which::default() };
     let over = topups::list(&mut conn, over, BATCH).await?;
     let unsent = refunds::list_open(&mut conn, since, BATCH).await?;
+    let unknown = stripe_calls::list_unknown(&mut conn, 1).await?.first().map(|call| call.created_at);
+    let told = stripe_events::find_oldest(&mut conn).await?;
     drop(conn);
+    let age_s = |since: Option<Timestamp>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
+    metrics::gauge!("steelyard_billing_stripe_unknown_oldest_s").set(age_s(unknown));
+    metrics::gauge!("steelyard_billing_inbox_oldest_s").set(age_s(told));
     for one in opening {
         let id = one.id;
         left(topup::resume(cards, one).await, &id)?;
