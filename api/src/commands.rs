@@ -5,6 +5,7 @@ mod demo;
 mod openapi;
 pub mod reconcile;
 mod serve;
+pub mod stripe;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Command {
     Admin(admin::Args),
     /// Check that the books add up. Exits 1 when they don't.
     Reconcile(reconcile::Args),
+    /// What has no known outcome at the card processor, and what a person does about it.
+    Stripe(stripe::Args),
     /// Bring the database's schema up to date and exit.
     Migrate,
     /// Print the OpenAPI document.
@@ -120,6 +123,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Demo(args) => demo::run(args, config, env).await,
         Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
         Command::Reconcile(args) => reconcile::run(args, open(&config).await?, &config.billing.lease).await,
+        Command::Stripe(args) => stripe::run(args, open(&config).await?, env, config.stripe).await,
         Command::Migrate => {
             let db = open(&config).await?;
             platform::db::migrate(&db).await?;

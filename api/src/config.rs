@@ -33,6 +33,8 @@ pub struct Config {
     pub scheduler: scheduler::Config,
     /// Leases, holds and settlement.
     pub billing: billing::Config,
+    /// Cards, through Stripe.
+    pub stripe: billing::StripeConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
 }

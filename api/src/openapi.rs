@@ -2,6 +2,8 @@
 
 mod account_paths;
 mod account_schemas;
+mod card_paths;
+mod card_schemas;
 mod catalogue_paths;
 mod catalogue_schemas;
 mod downgrade;
@@ -53,6 +55,8 @@ use utoipa::{Modify, OpenApi};
         provider_paths::send_heartbeat, provider_paths::drain_node, provider_paths::resume_node,
         provider_paths::open_tunnel, provider_paths::put_reports, provider_paths::list_earnings,
         provider_paths::time_bandwidth,
+        card_paths::list_topups, card_paths::create_topup, card_paths::retrieve_topup, card_paths::create_refund,
+        card_paths::receive_stripe_event,
         account_paths::list_keys, account_paths::create_key, account_paths::retrieve_key, account_paths::update_key,
         account_paths::delete_key, account_paths::list_projects, account_paths::create_project,
         account_paths::retrieve_project, account_paths::update_project, account_paths::archive_project,

@@ -21,6 +21,8 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::endpoints::routes())
         .merge(routes::generation::routes())
         .merge(routes::credits::routes())
+        .merge(routes::topups::routes())
+        .merge(routes::refunds::routes())
         .merge(routes::key::routes())
         .merge(routes::keys::routes())
         .merge(routes::organization::routes())
@@ -31,6 +33,7 @@ pub fn router(app: AppState) -> Router {
     let routes = Router::new()
         .nest("/v1", api.clone())
         .nest("/api/v1", api)
+        .merge(routes::hooks::routes())
         .merge(routes::health::routes())
         .merge(routes::document::routes());
     dress(routes, app)

@@ -41,6 +41,7 @@ impl App {
     ) -> Result<Self, Error> {
         let billing =
             billing::Billing::start(db.clone(), env.clone(), config.billing.clone(), &config.server.replica).await?;
+        let cards = billing::Cards::new(db.clone(), env.clone(), config.stripe.clone())?;
         let scheduler = Scheduler::new(env.clone(), config.scheduler.clone());
         scheduler.reload(&mut *db.acquire().await?).await?;
         let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
@@ -67,6 +68,7 @@ impl App {
             catalogue: Mutex::new(catalogue),
             billing,
             limits,
+            cards,
             running,
             scheduler,
             tokenizers,
@@ -99,6 +101,9 @@ pub fn spawn_all(app: &AppState) {
     );
     shutdown.spawn(pool);
     shutdown.spawn(app.keys.clone().listen(stop));
+    if let Some(cards) = &app.cards {
+        billing::stripe::run::spawn(cards, shutdown);
+    }
     worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Poller::new(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Models(app.clone()), shutdown);

@@ -32,6 +32,8 @@ pub struct App {
     pub sessions: Sessions,
     /// Money.
     pub billing: billing::Billing,
+    /// The card processor, where cards are taken.
+    pub cards: Option<billing::Cards>,
     /// Placement.
     pub scheduler: scheduler::Scheduler,
     /// How much may be asked for.

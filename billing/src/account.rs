@@ -26,6 +26,14 @@ pub enum AccountKind {
     PromoExpense,
     /// Credit given to make up for something.
     GoodwillExpense,
+    /// Money at the card processor.
+    StripeClearing,
+    /// What the card processor keeps for its work.
+    StripeFees,
+    /// Tax taken with payments, owed to the state.
+    TaxPayable,
+    /// Money on its way back to cards.
+    RefundsInFlight,
 }
 
 /// The side on which an account grows.
@@ -60,6 +68,10 @@ impl AccountKind {
             Self::AuditCost => "audit_cost",
             Self::PromoExpense => "promo_expense",
             Self::GoodwillExpense => "goodwill_expense",
+            Self::StripeClearing => "stripe_clearing",
+            Self::StripeFees => "stripe_fees",
+            Self::TaxPayable => "tax_payable",
+            Self::RefundsInFlight => "refunds_in_flight",
         }
     }
 
@@ -67,13 +79,15 @@ impl AccountKind {
     #[must_use]
     pub const fn normal(self) -> Side {
         match self {
-            Self::Credits | Self::Payable | Self::Revenue => Side::Credit,
+            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight => Side::Credit,
             Self::Receivable
             | Self::ProviderCost
             | Self::FaultCost
             | Self::AuditCost
             | Self::PromoExpense
-            | Self::GoodwillExpense => Side::Debit,
+            | Self::GoodwillExpense
+            | Self::StripeClearing
+            | Self::StripeFees => Side::Debit,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with money, one variant per answer a caller must give.
 
-use protocol::{KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, RequestId};
+use protocol::{KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, RefundId, RequestId, TopupId};
 
 /// Why money could not be set aside, booked or read.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +101,79 @@ pub enum Error {
         /// In the database's words.
         reason: String,
     },
+    /// More or less credit than is sold at once, or a part of a cent.
+    #[error("{amount} can't be bought; credit is sold in whole cents from {least} to {most}{}", first(*is_first))]
+    TopupAmount {
+        /// What was asked for.
+        amount: NanoUsd,
+        /// The least.
+        least: NanoUsd,
+        /// The most.
+        most: NanoUsd,
+        /// Whether it would be the first, which is smaller.
+        is_first: bool,
+    },
+    /// A top-up that ended while its page was being made.
+    #[error("{topup} ended before its page was made")]
+    TopupGone {
+        /// Which.
+        topup: TopupId,
+    },
+    /// Another top-up whose payment is still being decided.
+    #[error("{topup} is still being paid; another can be opened once it is decided")]
+    TopupPending {
+        /// Which.
+        topup: TopupId,
+    },
+    /// A payment over there that is not what its top-up asked for: nothing is credited before a person looked.
+    #[error("payment {payment} is not what was asked for: {reason}")]
+    PaymentDiffers {
+        /// The processor's name for it.
+        payment: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Less bought credit is left than shall go back.
+    #[error("{asked} can't be refunded; {left} of what was bought by card is left")]
+    NotRefundable {
+        /// How much.
+        asked: NanoUsd,
+        /// How much could.
+        left: NanoUsd,
+    },
+    /// A refund that was made over there for other money than is booked here.
+    #[error("{refund} is not what was taken for it")]
+    RefundDiffers {
+        /// Which.
+        refund: RefundId,
+    },
+    /// The card processor said no, and nothing was done.
+    #[error("the card processor refused: {code}: {message}")]
+    CardRefused {
+        /// Its word for why.
+        code: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// The card processor gave no answer that could be read: it may have been done. It is found out beside.
+    #[error("the outcome of {key} at the card processor is not known yet")]
+    CardUnknown {
+        /// The call.
+        key: String,
+    },
+    /// The card processor was used wrongly: for the operator.
+    #[error("the card processor can't be used so: {reason}")]
+    CardsMisused {
+        /// What it said.
+        reason: String,
+    },
     /// The ledger can't be reached now, and no lease covers the request.
     #[error("the ledger cannot be reached")]
     Database(#[from] sqlx::Error),
+}
+
+const fn first(is_first: bool) -> &'static str {
+    if is_first { " the first time" } else { "" }
 }
 
 impl Error {

@@ -15,6 +15,8 @@ pub enum GrantKind {
     Promo,
     /// To make up for something.
     Goodwill,
+    /// Bought by card.
+    Card,
 }
 
 /// Credit to be given.
@@ -48,13 +50,16 @@ impl GrantKind {
         match self {
             Self::Promo => "promo",
             Self::Goodwill => "goodwill",
+            Self::Card => "card",
         }
     }
 
-    const fn expense(self) -> AccountKind {
+    /// Where the money comes from.
+    const fn source(self) -> AccountKind {
         match self {
             Self::Promo => AccountKind::PromoExpense,
             Self::Goodwill => AccountKind::GoodwillExpense,
+            Self::Card => AccountKind::StripeClearing,
         }
     }
 
@@ -62,6 +67,7 @@ impl GrantKind {
         match self {
             Self::Promo => Cause::Promo(account, occasion.to_owned()),
             Self::Goodwill => Cause::Goodwill(account, occasion.to_owned()),
+            Self::Card => Cause::Payment(occasion.to_owned()),
         }
     }
 }
@@ -73,6 +79,14 @@ impl GrantKind {
 /// [`Error::OccasionDiffers`] when the occasion gave this account another amount before; [`Error::Database`].
 /// Repeating it after any error, or after success, gives once.
 pub async fn grant(conn: &mut PgConnection, env: &Env, new: &NewGrant) -> Result<Granted, Error> {
+    give(conn, env, new, NanoUsd::ZERO).await
+}
+
+/// Gives what was paid for by card; `tax` came with it and goes to the state.
+///
+/// # Errors
+/// As [`grant`]; the occasion is the payment.
+pub(crate) async fn give(conn: &mut PgConnection, env: &Env, new: &NewGrant, tax: NanoUsd) -> Result<Granted, Error> {
     store::accounts::open(conn, new.account).await?;
     store::grants::lock_account(conn, new.account).await?;
     if let Some((earlier, given)) =
@@ -88,8 +102,9 @@ pub async fn grant(conn: &mut PgConnection, env: &Env, new: &NewGrant) -> Result
     let owed = store::transfers::turnover(conn, receivable).await?.balance(AccountKind::Receivable);
     let repaid = NanoUsd::new(owed).unwrap_or(NanoUsd::ZERO).min(new.amount);
     let postings = [
-        Posting::new(LedgerAccount::platform(new.kind.expense()), credits, new.amount),
+        Posting::new(LedgerAccount::platform(new.kind.source()), credits, new.amount),
         Posting::new(credits, receivable, repaid),
+        Posting::new(LedgerAccount::platform(new.kind.source()), LedgerAccount::platform(AccountKind::TaxPayable), tax),
     ];
     let transfer = Transfer {
         id: env.mint::<TransferId>(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::{FlushId, GrantId, NanoUsd, OrganizationId, TransferId};
+use protocol::{FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
 
 use crate::account::{AccountKind, LedgerAccount};
 
@@ -35,6 +35,25 @@ pub enum Cause {
         /// What had expired before.
         taken: NanoUsd,
     },
+    /// A card payment, by the processor's name for it.
+    Payment(String),
+    /// What the processor kept, by its name for the movement.
+    ProcessorFee(String),
+    /// A step of credit going back to a card.
+    Refund(RefundId, RefundStep),
+}
+
+/// How far money is on its way back to a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefundStep {
+    /// Taken from the account.
+    Taken,
+    /// Gone from the processor.
+    Paid,
+    /// Back at the processor after all.
+    Unpaid,
+    /// Back on the account.
+    Returned,
 }
 
 /// The postings of one cause.
@@ -84,6 +103,20 @@ impl Cause {
             Self::Promo(..) => "promo",
             Self::Goodwill(..) => "goodwill",
             Self::PromoExpired { .. } => "promo_expired",
+            Self::Payment(_) => "stripe.payment",
+            Self::ProcessorFee(_) => "stripe.balance_txn",
+            Self::Refund(..) => "stripe.refund",
+        }
+    }
+}
+
+impl RefundStep {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Paid => "paid",
+            Self::Unpaid => "unpaid",
+            Self::Returned => "returned",
         }
     }
 }
@@ -95,6 +128,8 @@ impl fmt::Display for Cause {
             Self::Settle(flush) | Self::Late(flush) => write!(f, "{flush}"),
             Self::Promo(account, occasion) | Self::Goodwill(account, occasion) => write!(f, "{account}/{occasion}"),
             Self::PromoExpired { grant, taken } => write!(f, "{grant}/{}", taken.nano()),
+            Self::Payment(name) | Self::ProcessorFee(name) => f.write_str(name),
+            Self::Refund(refund, step) => write!(f, "{refund}/{}", step.as_str()),
         }
     }
 }

@@ -53,6 +53,8 @@ macro_rules! check {
     }};
 }
 
+mod cards;
+
 /// Runs every check, with the settings leases have by default. See [`reconcile_with`].
 ///
 /// # Errors
@@ -92,6 +94,7 @@ pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Rep
     usage(conn, &mut report).await?;
     earnings(conn, &mut report).await?;
     priced_again(conn, &mut report).await?;
+    cards::check(conn, &mut report).await?;
     safeguards(conn, &mut report).await?;
     Ok(report)
 }

@@ -10,6 +10,7 @@
 //! 2. `budget_leases`
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
+//! 5. `topups`, then `refund_intents`, then `stripe_calls`; `stripe_events` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
@@ -28,9 +29,13 @@ pub(crate) mod line;
 pub(crate) mod partitions;
 pub mod prices;
 pub(crate) mod quarantine;
+pub mod refunds;
 pub(crate) mod replicas;
 pub mod reports;
 pub(crate) mod rows;
+pub mod stripe_calls;
+pub mod stripe_events;
+pub mod topups;
 pub mod transfers;
 pub mod uptime;
 pub mod usage;

@@ -136,6 +136,10 @@ ids! {
     FlushId = "flush_";
     /// One start of a gateway replica.
     BootId = "boot_";
+    /// Credit bought by card.
+    TopupId = "topup_";
+    /// Credit on its way back to a card.
+    RefundId = "refund_";
 }
 
 impl RequestId {

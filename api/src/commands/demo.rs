@@ -1,6 +1,7 @@
 //! `steelyard demo`: the whole chain on this machine, and one answer with its bill.
 
 mod bill;
+mod cards;
 mod children;
 mod client;
 mod setup;
@@ -17,6 +18,7 @@ use platform::shutdown::Shutdown;
 use platform::telemetry::TelemetryConfig;
 use protocol::Env;
 
+use self::cards::Till;
 use self::children::Node;
 use self::setup::Customer;
 use super::Error;
@@ -71,6 +73,7 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
         // The story is told on the terminal; what goes wrong still shows.
         config.telemetry.log_filter = "warn".to_owned();
     }
+    let till = Till::start(&dir, &mut config, &format!("whsec_{}", hex::encode(env.bytes::<16>())))?;
     let telemetry = platform::telemetry::init(&config.telemetry)?;
     // Ctrl-C reaches this one; the broker stops later, once the node has drained and handed in its reports.
     let (asked, shutdown) = (Shutdown::new(), Shutdown::new());
@@ -83,7 +86,7 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
     let broker = Broker::start(config, env, database, telemetry.metrics.clone(), shutdown.clone()).await?;
     let database_url = embedded.url();
     let outcome = tokio::select! {
-        outcome = Box::pin(show(&args, &dir, &broker, &database_url)) => outcome,
+        outcome = Box::pin(show(&args, &dir, &broker, &database_url, till.as_ref())) => outcome,
         () = asked.begun() => Ok(None),
     };
     let node = match outcome {
@@ -109,12 +112,21 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
     Ok(())
 }
 
-/// Joins a node, asks it one thing as a customer, and shows what that cost.
-async fn show(args: &Args, dir: &Path, broker: &Broker, database_url: &str) -> Result<Option<Node>, Error> {
+/// Buys credit, joins a node, asks it one thing as a customer, and shows what that cost.
+async fn show(
+    args: &Args,
+    dir: &Path,
+    broker: &Broker,
+    database_url: &str,
+    till: Option<&Till>,
+) -> Result<Option<Node>, Error> {
     let url = format!("http://{}", broker.address);
     step("creating an organization with 5.00 USD of promotional credit, and its keys");
     let model = setup::model(&broker.app, args).await?;
     let customer = setup::customer(&broker.app).await?;
+    if let Some(till) = till {
+        till.buy(&url, &customer).await?;
+    }
     if args.engine == Engine::None {
         write_env(dir, &url, &customer, None, database_url)?;
         println!("\nThe broker is at {url}. Join a node with: steelyard-node register --broker {url} --help");

@@ -67,6 +67,17 @@ impl From<billing::Error> for ApiError {
             B::OccasionDiffers { .. } | B::AlreadyBooked { .. } | B::NotQuarantined { .. } | B::StillRefused { .. } => {
                 Self::internal(&error)
             }
+            B::TopupAmount { .. } | B::NotRefundable { .. } => {
+                Self::invalid("amount_usd", error.to_string()).with_code("invalid_value")
+            }
+            B::TopupGone { .. } | B::TopupPending { .. } => Self::invalid_state(error.to_string()),
+            B::CardRefused { code, .. } => Self::invalid_state(format!("the card processor refused: {code}")),
+            // It is found out beside; the same wish gets what was made.
+            B::CardUnknown { .. } => {
+                tracing::warn!(%error, "a request waits for the card processor");
+                Self::overloaded(5_000)
+            }
+            B::PaymentDiffers { .. } | B::RefundDiffers { .. } | B::CardsMisused { .. } => Self::internal(&error),
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

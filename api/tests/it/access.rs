@@ -22,10 +22,11 @@ fn filled(path: &str) -> String {
         .replace("{project}", &format!("proj_{nobody}"))
         .replace("{service_account}", &format!("svcacct_{nobody}"))
         .replace("{key}", &format!("key_{nobody}"))
+        .replace("{topup}", &format!("topup_{nobody}"))
         .replace("{webhook}", &format!("whk_{nobody}"))
         .replace("{id}", "resp_1");
     assert!(!filled.contains('{'), "an id of {path} is not known here");
-    let bare = ["/health/", "/metrics", "/openapi", "/docs"].iter().any(|own| filled.starts_with(own));
+    let bare = ["/health/", "/hooks/", "/metrics", "/openapi", "/docs"].iter().any(|own| filled.starts_with(own));
     if bare { filled } else { format!("/v1{filled}") }
 }
 

@@ -3,6 +3,7 @@
 
 mod books;
 mod budgets;
+mod cards;
 mod checks;
 mod fixture;
 mod holds;

@@ -26,6 +26,8 @@ pub(super) struct Customer {
     pub organization: String,
     /// For inference.
     pub key: String,
+    /// For buying credit.
+    pub management_key: String,
     /// For the organization's own administration.
     pub admin_key: String,
 }
@@ -62,14 +64,22 @@ pub(super) fn engine_dir(args: &Args) -> Result<&Path, Error> {
     })
 }
 
-/// A new organization with five dollars of promotional credit, an inference key and an admin key.
+/// A new organization with five dollars of promotional credit, and a key of each kind it needs.
 pub(super) async fn customer(app: &AppState) -> Result<Customer, Error> {
     let organization = text(&admin(app, &["org", "create", "Demo"]).await?, "organization")?;
     admin(app, &["grant", "--org", &organization, "--usd", "5.00", "--expires-days", "30"]).await?;
     let key = admin(app, &["key", "create", "--org", &organization, "--name", "demo"]).await?;
+    let management_key =
+        admin(app, &["key", "create", "--org", &organization, "--kind", "management", "--name", "demo manager"])
+            .await?;
     let admin_key =
         admin(app, &["key", "create", "--org", &organization, "--kind", "admin", "--name", "demo admin"]).await?;
-    Ok(Customer { organization, key: text(&key, "secret")?, admin_key: text(&admin_key, "secret")? })
+    Ok(Customer {
+        organization,
+        key: text(&key, "secret")?,
+        management_key: text(&management_key, "secret")?,
+        admin_key: text(&admin_key, "secret")?,
+    })
 }
 
 /// `steelyard admin …`, in this process.

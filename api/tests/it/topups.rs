@@ -1,0 +1,156 @@
+//! Credit bought by card, as its buyer meets it.
+
+use api::config::Config;
+use fake_stripe::{FakeStripe, Knobs, hooks, objects};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestApp, text};
+
+const SECRET: &str = "whsec_test";
+
+/// A broker that takes cards, the processor behind it, and a management key.
+struct Shop {
+    test: TestApp,
+    fake: FakeStripe,
+    key: String,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (env, _) = platform::testing::env(8);
+        let knobs = Knobs { tax_bps: 800, ..Knobs::default() };
+        let fake = FakeStripe::start(([127, 0, 0, 1], 0).into(), env, knobs).await.unwrap();
+        let url = fake.url();
+        let test = TestApp::start_with(|config: &mut Config| {
+            config.stripe.secret_key = Some("sk_test_1".into());
+            config.stripe.webhook_secret = Some(SECRET.into());
+            config.stripe.api_base = Some(url);
+        })
+        .await;
+        let key = manager(&test).await;
+        Self { test, fake, key }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Reply {
+        self.test.post(path, &body).bearer(&self.key).send().await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let reply = self.test.get(path).bearer(&self.key).send().await;
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        reply.json
+    }
+
+    async fn hook(&self, body: &Value, secret: &str) -> Reply {
+        let signature = hooks::sign(&body.to_string(), secret, self.test.app.env.now().unix_seconds());
+        let call = self.test.call(Method::POST, "/hooks/stripe").header("stripe-signature", &signature);
+        call.json(body).send().await
+    }
+
+    /// Pays at the page of a top-up, and the processor tells.
+    async fn pay(&self, topup: &Value) {
+        let url = text(&topup["checkout_url"]);
+        let session = url.rsplit_once('/').unwrap().1.to_owned();
+        self.fake.with(|books| objects::checkout::pay(books, &session, "4242424242424242")).unwrap();
+        let told: Vec<Value> = self.fake.with(|books| books.events.values().map(fake_stripe::books::shown).collect());
+        for event in told {
+            assert_eq!(self.hook(&event, SECRET).await.status, 200);
+        }
+        let cards = self.test.app.cards.as_ref().unwrap();
+        billing::stripe::inbox::work(cards, self.test.app.env.now()).await.unwrap();
+    }
+}
+
+async fn manager(test: &TestApp) -> String {
+    let organization = text(&test.admin(&["org", "create", "Customer"]).await["organization"]);
+    let key = test.admin(&["key", "create", "--org", &organization, "--kind", "management"]).await;
+    text(&key["secret"])
+}
+
+#[tokio::test]
+async fn a_top_up_paid_at_its_page_moves_the_balance_and_can_go_back() {
+    let shop = Shop::open().await;
+    let made = shop.post("/v1/credits/topups", json!({ "amount_usd": "50" })).await;
+    assert_eq!((made.status.as_u16(), &made.json["status"]), (201, &json!("open")), "{}", made.json);
+    assert_eq!((&made.json["amount_usd"], &made.json["tax_usd"]), (&json!("50.00"), &json!("4.00")));
+    let again = shop.post("/v1/credits/topups", json!({ "amount_usd": "50.000" })).await;
+    assert_eq!(again.json["id"], made.json["id"], "the same wish gets the same page");
+
+    shop.pay(&made.json).await;
+    assert_eq!(shop.get("/v1/credits").await["data"]["total_credits"], "50.00");
+    let path = format!("/v1/credits/topups/{}", text(&made.json["id"]));
+    let paid = shop.get(&path).await;
+    assert_eq!((&paid["status"], &paid["checkout_url"]), (&json!("paid"), &Value::Null));
+    assert!(text(&paid["receipt_url"]).starts_with("http") && text(&paid["invoice_pdf"]).ends_with("/pdf"));
+    assert_eq!(shop.get("/v1/credits/topups").await["data"], json!([paid]));
+
+    let back = shop.post("/v1/credits/refunds", json!({ "amount_usd": "20" })).await;
+    let part = &back.json["data"][0];
+    assert_eq!((back.status.as_u16(), &part["status"], &part["tax_usd"]), (201, &json!("succeeded"), &json!("1.60")));
+    assert_eq!(shop.get("/v1/credits").await["data"]["total_credits"], "30.00");
+    let more = shop.post("/v1/credits/refunds", json!({ "amount_usd": "31" })).await;
+    assert_eq!((more.status.as_u16(), more.code()), (400, Some("invalid_value")), "{}", more.json);
+}
+
+#[tokio::test]
+async fn what_cannot_be_bought_is_refused_with_the_field_named() {
+    let shop = Shop::open().await;
+    for (body, param) in [
+        (json!({ "amount_usd": "4.99" }), "amount_usd"),
+        (json!({ "amount_usd": "101" }), "amount_usd"),
+        (json!({ "amount_usd": "10.001" }), "amount_usd"),
+        (json!({ "amount_usd": "-10" }), "amount_usd"),
+        (json!({ "amount_usd": "99999999999" }), "amount_usd"),
+        (json!({}), "amount_usd"),
+        (json!({ "amount_usd": "10", "return_url": "javascript:alert(1)" }), "return_url"),
+    ] {
+        let reply = shop.post("/v1/credits/topups", body.clone()).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json["error"]["param"]),
+            (400, &json!(param)),
+            "{body}: {}",
+            reply.json
+        );
+    }
+    assert_eq!(shop.fake.with(|books| books.sessions.len()), 0);
+}
+
+#[tokio::test]
+async fn nobody_sees_or_refunds_what_somebody_else_bought() {
+    let shop = Shop::open().await;
+    let made = shop.post("/v1/credits/topups", json!({ "amount_usd": "50" })).await.json;
+    shop.pay(&made).await;
+    let stranger = Shop { key: manager(&shop.test).await, ..shop };
+    assert_eq!(stranger.get("/v1/credits/topups").await["data"], json!([]));
+    let path = format!("/v1/credits/topups/{}", text(&made["id"]));
+    let seen = stranger.test.get(&path).bearer(&stranger.key).send().await;
+    assert_eq!(seen.status, 404);
+    let back = stranger.post("/v1/credits/refunds", json!({ "topup_id": made["id"], "amount_usd": "5" })).await;
+    assert_eq!(back.status, 400);
+}
+
+#[tokio::test]
+async fn a_webhook_nobody_signed_is_refused_and_one_too_large_is_not_read() {
+    let shop = Shop::open().await;
+    let event = json!({ "id": "evt_1", "type": "payment_intent.succeeded", "data": { "object": { "id": "pi_1" } } });
+    let forged = shop.hook(&event, "whsec_other").await;
+    assert_eq!((forged.status.as_u16(), forged.code()), (400, Some("invalid_value")));
+    let unsigned = shop.test.call(Method::POST, "/hooks/stripe").json(&event).send().await;
+    assert_eq!(unsigned.status, 400);
+    let large = json!({ "id": "evt_1", "padding": "x".repeat(300_000) });
+    assert_eq!(shop.hook(&large, SECRET).await.status, 413);
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from stripe_events").fetch_one(&shop.test.app.db).await.unwrap();
+    assert_eq!(stored, 0);
+    assert_eq!(shop.hook(&event, SECRET).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_broker_without_a_card_processor_says_so() {
+    let test = TestApp::start().await;
+    let key = manager(&test).await;
+    let reply = test.post("/v1/credits/topups", &json!({ "amount_usd": "50" })).bearer(&key).send().await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (400, Some("invalid_state")));
+    assert_eq!(test.call(Method::POST, "/hooks/stripe").json(&json!({})).send().await.status, 400);
+}

@@ -1,0 +1,102 @@
+//! Calls to the card processor, by the keys they are made with.
+
+use protocol::Timestamp;
+use sqlx::PgConnection;
+
+use crate::stripe::{Call, CallRow, Class};
+
+/// Writes a call down, or finds the one of the same purpose and subject that has no outcome yet.
+pub(crate) async fn begin(
+    conn: &mut PgConnection,
+    call: Call,
+    parameters: &str,
+    now: Timestamp,
+) -> Result<CallRow, sqlx::Error> {
+    // Two at once take the same number: one of them inserts, and both read what it wrote.
+    sqlx::query!(
+        "insert into stripe_calls (key, purpose, subject, attempt, parameters, created_at)
+         select $1 || ':' || $2::uuid || ':' || number, $1, $2, number, $3, $4
+           from (select coalesce(max(attempt) filter (where state in ('refused', 'lapsed')), 0) + 1 as number
+                   from stripe_calls where purpose = $1 and subject = $2) next
+         on conflict do nothing",
+        call.purpose,
+        call.subject,
+        parameters,
+        now as Timestamp,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_as!(
+        CallRow,
+        r#"select key, parameters, tries, created_at as "created_at: Timestamp" from stripe_calls
+            where purpose = $1 and subject = $2 order by attempt desc limit 1"#,
+        call.purpose,
+        call.subject,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Writes down how a try ended that was no success.
+pub(crate) async fn note(conn: &mut PgConnection, key: &str, class: &Class, now: Timestamp) -> Result<(), sqlx::Error> {
+    let (state, error, is_server_error) = match class {
+        Class::Refused { code, message } => ("refused", format!("{code}: {message}"), false),
+        Class::Unknown { status, reason } => ("open", reason.clone(), status.is_some_and(|status| status >= 500)),
+        Class::Misused { reason } => ("open", reason.clone(), false),
+    };
+    sqlx::query!(
+        "update stripe_calls set tries = tries + 1, tried_at = $2, state = $3, error = $4,
+                equal_errors = case when not $5 then 0 when error = $4 then equal_errors + 1 else 1 end
+          where key = $1 and state = 'open'",
+        key,
+        now as Timestamp,
+        state,
+        error,
+        is_server_error,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Marks a call done, in the transaction of its effect.
+pub(crate) async fn done(conn: &mut PgConnection, key: &str, object: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("update stripe_calls set state = 'done', object_id = $2 where key = $1", key, object)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Gives up a call made before `oldest`, or, where that does no harm, one that got the same error so often.
+pub(crate) async fn lapse(
+    conn: &mut PgConnection,
+    key: &str,
+    oldest: Timestamp,
+    equal_errors: Option<i32>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update stripe_calls set state = 'lapsed'
+          where key = $1 and state = 'open' and (created_at < $2 or equal_errors >= $3)",
+        key,
+        oldest as Timestamp,
+        equal_errors,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Calls without a known outcome, oldest first.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn list_unknown(conn: &mut PgConnection, limit: i64) -> Result<Vec<CallRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CallRow,
+        r#"select key, parameters, tries, created_at as "created_at: Timestamp" from stripe_calls
+            where state = 'open' order by created_at limit $1"#,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,69 @@
+//! What an operator sets about cards.
+
+use platform::config::redacted;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// The card processor and the bounds of what is bought through it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StripeConfig {
+    /// The account's secret key. Without one no card is taken.
+    #[serde(serialize_with = "redacted")]
+    pub secret_key: Option<SecretString>,
+    /// What webhooks are signed with.
+    #[serde(serialize_with = "redacted")]
+    pub webhook_secret: Option<SecretString>,
+    /// What they are signed with too, while the secret is being changed.
+    #[serde(serialize_with = "redacted")]
+    pub former_webhook_secret: Option<SecretString>,
+    /// Where the processor is, with a slash at the end; Stripe itself when absent. For demos and tests.
+    pub api_base: Option<String>,
+    /// Longest wait for one answer.
+    pub timeout_ms: u64,
+    /// How often one call is made before whoever waits is told that its outcome is unknown. It goes on beside.
+    pub attempts: u32,
+    /// The pause after the first of them; each further one is twice as long.
+    pub pause_ms: u64,
+    /// A webhook signed this much earlier or later is not believed.
+    pub tolerance_s: u32,
+    /// The least that is bought at once.
+    pub min_topup_usd: u32,
+    /// And the most.
+    pub max_topup_usd: u32,
+    /// The most an organization buys the first time, always with 3-D Secure.
+    pub max_first_topup_usd: u32,
+    /// Whether the processor adds tax.
+    pub has_tax: bool,
+    /// Where a customer comes back to who named no place.
+    pub return_url: String,
+    /// How often what was told is worked on.
+    pub inbox_ms: u64,
+    /// How often what has no known outcome is looked at.
+    pub resume_ms: u64,
+    /// How often the processor's own list is read, for what was never told.
+    pub backfill_ms: u64,
+}
+
+impl Default for StripeConfig {
+    fn default() -> Self {
+        Self {
+            secret_key: None,
+            webhook_secret: None,
+            former_webhook_secret: None,
+            api_base: None,
+            timeout_ms: 20_000,
+            attempts: 3,
+            pause_ms: 500,
+            tolerance_s: 300,
+            min_topup_usd: 5,
+            max_topup_usd: 5_000,
+            max_first_topup_usd: 100,
+            has_tax: true,
+            return_url: "https://steelyard.example/credits".to_owned(),
+            inbox_ms: 500,
+            resume_ms: 5_000,
+            backfill_ms: 600_000,
+        }
+    }
+}

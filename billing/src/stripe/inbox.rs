@@ -1,0 +1,178 @@
+//! What the processor tells: checked, stored once as it came, and worked on beside.
+//!
+//! Of a body only its id, its type and the id of its object are read. It says what to look at, never what is true.
+
+use std::time::Duration;
+
+use protocol::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use stripe_core::event::ListEvent;
+
+use super::sync::{self, Synced};
+use super::{Cards, SignatureError, verify};
+use crate::Error;
+use crate::store::stripe_events::{self, Due, Outcome};
+
+/// Events worked on in one go: few enough that what one claims is done before others may claim it.
+const BATCH: i64 = 20;
+/// An event claimed this long ago, and not done, is free again: its worker died.
+const CLAIM: Duration = Duration::from_secs(120);
+/// An event that failed this often waits for a person.
+const MOST_ATTEMPTS: i32 = 10;
+/// The pause after the first failure; each further one is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How far back the processor's own list is read: events that were never told are older than any delivery by then.
+const BACKFILL: Duration = Duration::from_secs(2 * 3_600);
+/// Most of its pages read at once.
+const BACKFILL_PAGES: usize = 20;
+
+/// The little that is read of a body.
+#[derive(Debug, Default, Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    id: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    object: Object,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Object {
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// Why a webhook was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Untaken {
+    /// It is not the processor's.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// It is signed and is no text: nothing the processor sends.
+    #[error("the body is not UTF-8")]
+    NotText,
+    /// The ledger can't be reached; it comes again.
+    #[error("the event could not be stored")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Takes a webhook: once it returns, what it tells is not lost.
+///
+/// # Errors
+/// [`Untaken`]; nothing is stored then.
+pub async fn take(cards: &Cards, signature: &str, body: &[u8]) -> Result<(), Untaken> {
+    let (config, now) = (cards.config(), cards.env().now());
+    let secrets: Vec<&str> = [&config.webhook_secret, &config.former_webhook_secret]
+        .into_iter()
+        .filter_map(|secret| secret.as_ref().map(|secret| secret.expose_secret()))
+        .collect();
+    verify(signature, body, &secrets, now, config.tolerance_s)?;
+    let text = std::str::from_utf8(body).map_err(|_| Untaken::NotText)?;
+    // Drift of the processor's shapes may delay an event, never lose it.
+    let envelope: Envelope = serde_json::from_str(text).unwrap_or_default();
+    let id = if envelope.id.is_empty() { digest(body) } else { envelope.id };
+    let mut conn = cards.db().acquire().await?;
+    stripe_events::insert(&mut conn, &id, &envelope.kind, envelope.data.object.id.as_deref(), text, now).await?;
+    Ok(())
+}
+
+/// The name of a body that names itself nothing.
+fn digest(body: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body);
+    digest.as_ref().iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+/// Works on what is due. True when there may be more.
+///
+/// # Errors
+/// [`Error::Database`]; events that fail are put off, not returned.
+pub async fn work(cards: &Cards, now: Timestamp) -> Result<bool, Error> {
+    let mut conn = cards.db().acquire().await?;
+    let due = stripe_events::claim(&mut conn, now, now.plus(CLAIM), BATCH).await?;
+    drop(conn);
+    let is_full = i64::try_from(due.len()).is_ok_and(|count| count == BATCH);
+    for event in due {
+        let result = look(cards, &event).await;
+        let mut conn = cards.db().acquire().await?;
+        match result {
+            Ok(synced) => {
+                let outcome = if synced == Synced::Applied { Outcome::Applied } else { Outcome::Ignored };
+                stripe_events::finish(&mut conn, &event.id, outcome, None).await?;
+            }
+            Err(error) if event.attempts >= MOST_ATTEMPTS => {
+                tracing::error!(event.id = event.id, event.kind = event.kind, %error, "an event waits for a person");
+                metrics::counter!("steelyard_billing_inbox_parked").increment(1);
+                stripe_events::finish(&mut conn, &event.id, Outcome::Parked, Some(&error.to_string())).await?;
+            }
+            Err(error) => {
+                tracing::warn!(event.id = event.id, event.kind = event.kind, %error, "an event could not be worked on yet");
+                let pause = FIRST_PAUSE * 2_u32.saturating_pow(event.attempts.unsigned_abs().saturating_sub(1));
+                let again = now.plus(pause.min(LONGEST_PAUSE));
+                stripe_events::put_off(&mut conn, &event.id, again, &error.to_string()).await?;
+            }
+        }
+    }
+    Ok(is_full)
+}
+
+/// Looks at what an event names.
+async fn look(cards: &Cards, event: &Due) -> Result<Synced, Error> {
+    let Some(object) = event.object.as_deref() else { return Ok(Synced::Ignored) };
+    match event.kind.as_str() {
+        "checkout.session.completed" | "checkout.session.expired" => sync::session(cards, object).await,
+        "payment_intent.succeeded" | "payment_intent.payment_failed" => sync::payment(cards, object).await,
+        "charge.succeeded" | "charge.updated" | "charge.refunded" => sync::charge(cards, object).await,
+        "refund.created" | "refund.updated" | "refund.failed" => sync::refund(cards, object).await,
+        _ => Ok(Synced::Ignored),
+    }
+}
+
+/// Reads the processor's own list, for what was never told. Returns how many events were new.
+///
+/// # Errors
+/// What the processor says; [`Error::Database`]. What was read before stays.
+pub async fn backfill(cards: &Cards, now: Timestamp) -> Result<u64, Error> {
+    let since = now.minus(BACKFILL).unix_seconds();
+    let (mut after, mut new): (Option<String>, _) = (None, 0);
+    for _ in 0..BACKFILL_PAGES {
+        let mut request = ListEvent::new().limit(100).created(stripe_types::RangeQueryTs::gte(since));
+        if let Some(after) = after.take() {
+            request = request.starting_after(after);
+        }
+        let page = cards.fetch(&request).await?;
+        let mut conn = cards.db().acquire().await?;
+        for event in &page.data {
+            let object = object_id(&event.data.object);
+            // Kept as the little that is read of it: the whole was never sent here.
+            let body = serde_json::json!({ "id": event.id.as_str(), "type": event.type_.as_str(), "data": { "object": { "id": object } } });
+            let id = event.id.as_str();
+            new += stripe_events::insert(&mut conn, id, event.type_.as_str(), object, &body.to_string(), now).await?;
+        }
+        match page.data.last() {
+            Some(last) if page.has_more => after = Some(last.id.to_string()),
+            _ => break,
+        }
+    }
+    if new > 0 {
+        tracing::warn!(events = new, "events were never told and have been read from the processor's list");
+    }
+    Ok(new)
+}
+
+fn object_id(object: &miniserde::json::Value) -> Option<&str> {
+    let miniserde::json::Value::Object(members) = object else { return None };
+    match members.get("id") {
+        Some(miniserde::json::Value::String(id)) => Some(id),
+        _ => None,
+    }
+}

@@ -1,0 +1,213 @@
+//! What the processor has, brought over: each object asked for anew, and booked as far as it is not yet.
+//!
+//! Nothing here depends on what was told, or on how often or in which order: only on what is there.
+
+use protocol::{NanoUsd, TopupId};
+use sqlx::PgConnection;
+use stripe_checkout::checkout_session::{ListCheckoutSession, RetrieveCheckoutSession};
+use stripe_core::charge::RetrieveCharge;
+use stripe_core::payment_intent::RetrievePaymentIntent;
+use stripe_core::refund::{ListRefund, RetrieveRefund};
+use stripe_shared::{BalanceTransaction, CheckoutSession, CheckoutSessionStatus, PaymentIntent, PaymentIntentStatus};
+use stripe_types::{Currency, Expandable};
+
+use super::{Cards, cents, from_cents};
+use crate::account::{AccountKind, LedgerAccount};
+use crate::grant::{self, GrantKind, NewGrant};
+use crate::ledger::{Cause, Posting, Transfer};
+use crate::store::topups::{self, Payment};
+use crate::topup::{TOPUP_ID, Topup, TopupState, note_session};
+use crate::{Error, refund, store};
+
+/// What came of looking at an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synced {
+    /// What it says is booked now, or was.
+    Applied,
+    /// It is nothing of ours.
+    Ignored,
+}
+
+/// Looks at a session: it is open, over, or paid, and then its payment is looked at.
+///
+/// # Errors
+/// As [`payment`].
+pub async fn session(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let session = cards.fetch(&RetrieveCheckoutSession::new(id)).await?;
+    let Some(topup) = ours(session.metadata.as_ref()) else { return Ok(Synced::Ignored) };
+    if let Some(intent) = &session.payment_intent {
+        let _ = payment(cards, intent.id().as_str()).await?;
+    }
+    let mut tx = cards.db().begin().await?;
+    let Some(topup) = topups::find(&mut tx, topup).await? else { return Ok(Synced::Ignored) };
+    store::grants::lock_account(&mut tx, topup.account).await?;
+    note_session(&mut tx, topup.id, &session).await?;
+    if session.status == Some(CheckoutSessionStatus::Expired) {
+        topups::finish(&mut tx, topup.id, TopupState::Expired).await?;
+    }
+    tx.commit().await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at a payment, and credits one that succeeded for a top-up we know, exactly once.
+///
+/// # Errors
+/// [`Error::PaymentDiffers`] when it is not what the top-up asked for: a person must look; what the processor says;
+/// [`Error::Database`]. Nothing is credited then.
+pub async fn payment(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let request = RetrievePaymentIntent::new(id).expand(["latest_charge.balance_transaction".to_owned()]);
+    let intent = cards.fetch(&request).await?;
+    let Some(topup) = ours(Some(&intent.metadata)) else { return Ok(Synced::Ignored) };
+    if intent.status != PaymentIntentStatus::Succeeded {
+        return Ok(Synced::Applied);
+    }
+    let list = ListCheckoutSession::new().payment_intent(id).expand(["data.invoice".to_owned()]);
+    let session = cards.fetch(&list).await?.data.into_iter().next().map(Box::new);
+    let mut tx = cards.db().begin().await?;
+    let Some(topup) = topups::find(&mut tx, topup).await? else {
+        tracing::warn!(payment.intent = id, %topup, "a payment names a top-up nobody asked for");
+        return Ok(Synced::Ignored);
+    };
+    store::grants::lock_account(&mut tx, topup.account).await?;
+    credit(&mut tx, cards, topup.id, &intent, session.as_deref()).await?;
+    if let Some(line) = intent
+        .latest_charge
+        .as_ref()
+        .and_then(Expandable::as_object)
+        .and_then(|charge| charge.balance_transaction.as_ref()?.as_object())
+    {
+        book_fee(&mut tx, cards, line).await?;
+    }
+    tx.commit().await?;
+    Ok(Synced::Applied)
+}
+
+/// Credits a payment, unless it was. The caller holds the account's lock.
+async fn credit(
+    conn: &mut PgConnection,
+    cards: &Cards,
+    topup: TopupId,
+    intent: &PaymentIntent,
+    session: Option<&CheckoutSession>,
+) -> Result<(), Error> {
+    let topup = topups::find(conn, topup).await?.ok_or(Error::TopupGone { topup })?;
+    let tax = judge(conn, &topup, intent, session).await?;
+    let charge = intent.latest_charge.as_ref().and_then(Expandable::as_object);
+    let invoice = session.and_then(|session| session.invoice.as_ref()?.as_object());
+    let payment = Payment {
+        intent: intent.id.as_str(),
+        tax,
+        receipt_url: charge.and_then(|charge| charge.receipt_url.as_deref()),
+        invoice_url: invoice.and_then(|invoice| invoice.hosted_invoice_url.as_deref()),
+        invoice_pdf: invoice.and_then(|invoice| invoice.invoice_pdf.as_deref()),
+    };
+    if topup.state == TopupState::Paid {
+        topups::set_papers(conn, topup.id, payment).await?;
+        return Ok(());
+    }
+    let new = NewGrant {
+        account: topup.account,
+        kind: GrantKind::Card,
+        cause: intent.id.to_string(),
+        amount: topup.amount,
+        expires_at: None,
+    };
+    grant::give(conn, cards.env(), &new, tax).await?;
+    topups::pay(conn, topup.id, payment, cards.env().now()).await?;
+    tracing::info!(topup.id = %topup.id, account.id = %topup.account, amount = %topup.amount, "a top-up was paid");
+    Ok(())
+}
+
+/// The tax of a payment that is just what its top-up asked for.
+async fn judge(
+    conn: &mut PgConnection,
+    topup: &Topup,
+    intent: &PaymentIntent,
+    session: Option<&CheckoutSession>,
+) -> Result<NanoUsd, Error> {
+    let differs = |reason: String| Error::PaymentDiffers { payment: intent.id.to_string(), reason };
+    if intent.currency != Currency::USD {
+        return Err(differs(format!("it is in {}", intent.currency)));
+    }
+    let customer = topups::find_customer(conn, topup.account).await?;
+    let payer = intent.customer.as_ref().map(|customer| customer.id().as_str());
+    if payer.is_none() || payer != customer.as_deref() {
+        return Err(differs(format!("{} does not belong to {}", payer.unwrap_or("nobody"), topup.account)));
+    }
+    if topup.payment_intent.as_deref().is_some_and(|known| known != intent.id.as_str()) {
+        return Err(differs(format!("{} was paid by another", topup.id)));
+    }
+    let session = session.ok_or_else(|| differs("it was not made by a page of ours".to_owned()))?;
+    if ours(session.metadata.as_ref()) != Some(topup.id) {
+        return Err(differs(format!("its page {} is not that of {}", session.id, topup.id)));
+    }
+    let tax = session.total_details.as_ref().map_or(0, |details| details.amount_tax);
+    let asked = cents(topup.amount).and_then(|amount| amount.checked_add(tax));
+    if tax < 0 || asked != Some(intent.amount_received) {
+        let (came, amount) = (intent.amount_received, topup.amount);
+        return Err(differs(format!("{came} cents came for {amount} and {tax} cents of tax")));
+    }
+    from_cents(tax).ok_or_else(|| differs(format!("{tax} cents are no tax")))
+}
+
+/// Looks at a charge: what the processor kept of it, and every refund of it, also those made by hand over there.
+///
+/// # Errors
+/// As [`payment`].
+pub async fn charge(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let request = RetrieveCharge::new(id).expand(["balance_transaction".to_owned()]);
+    let charge = cards.fetch(&request).await?;
+    let Some(intent) = charge.payment_intent.as_ref().map(|intent| intent.id().as_str()) else {
+        return Ok(Synced::Ignored);
+    };
+    // The payment comes first: a refund of what was never credited has nothing to take.
+    if payment(cards, intent).await? == Synced::Ignored {
+        return Ok(Synced::Ignored);
+    }
+    if let Some(line) = charge.balance_transaction.as_ref().and_then(Expandable::as_object) {
+        let mut tx = cards.db().begin().await?;
+        book_fee(&mut tx, cards, line).await?;
+        tx.commit().await?;
+    }
+    if charge.amount_refunded > 0 {
+        let refunds = cards.fetch(&ListRefund::new().charge(id).limit(100)).await?;
+        for refund in refunds.data.iter().rev() {
+            refund::note(cards, refund, intent, None).await?;
+        }
+    }
+    Ok(Synced::Applied)
+}
+
+/// Looks at a refund.
+///
+/// # Errors
+/// As [`payment`].
+pub async fn refund(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let found = cards.fetch(&RetrieveRefund::new(id)).await?;
+    let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
+        return Ok(Synced::Ignored);
+    };
+    if payment(cards, &intent).await? == Synced::Ignored {
+        return Ok(Synced::Ignored);
+    }
+    refund::note(cards, &found, &intent, None).await?;
+    Ok(Synced::Applied)
+}
+
+/// Books what the processor kept of a movement, once.
+async fn book_fee(conn: &mut PgConnection, cards: &Cards, line: &BalanceTransaction) -> Result<(), Error> {
+    let fee = from_cents(line.fee).unwrap_or(NanoUsd::ZERO);
+    let (fees, clearing) = (AccountKind::StripeFees, AccountKind::StripeClearing);
+    let posting = Posting::new(LedgerAccount::platform(fees), LedgerAccount::platform(clearing), fee);
+    let postings: Vec<Posting> = posting.into_iter().collect();
+    if !postings.is_empty() {
+        let cause = Cause::ProcessorFee(line.id.to_string());
+        store::transfers::book(conn, &Transfer { id: cards.env().mint(), cause, postings }).await?;
+    }
+    Ok(())
+}
+
+/// The top-up an object was made for.
+fn ours(metadata: Option<&std::collections::HashMap<String, String>>) -> Option<TopupId> {
+    metadata?.get(TOPUP_ID)?.parse().ok()
+}

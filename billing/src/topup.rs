@@ -1,0 +1,332 @@
+//! Credit bought by card: from the wish to a page where it is paid.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use protocol::{Id, NanoUsd, OrganizationId, Timestamp, TopupId};
+use sqlx::PgConnection;
+use stripe_checkout::checkout_session as page;
+use stripe_core::customer::CreateCustomer;
+use stripe_shared::CheckoutSession;
+
+use crate::store::{self, stripe_calls, topups};
+use crate::stripe::{Call, Cards, cents, sync};
+use crate::{Error, stripe};
+
+/// A session is open this long: half an hour, which is the least the processor takes, and five minutes in which a
+/// call whose answer was lost can be repeated as it was.
+pub const OPEN_FOR: Duration = Duration::from_secs(35 * 60);
+/// How often an unfinished top-up is closed to make room: another may come in between, and not without end.
+const ROUNDS: u32 = 3;
+/// Under this name our id is kept with everything the processor makes of a top-up.
+pub(crate) const TOPUP_ID: &str = "topup_id";
+
+/// How far a top-up is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopupState {
+    /// Its page is being made.
+    Opening,
+    /// It can be paid.
+    Open,
+    /// It was, and is credit now.
+    Paid,
+    /// Nobody paid in time.
+    Expired,
+    /// The processor would not make its page.
+    Refused,
+}
+
+/// Credit an organization wants to buy, or has bought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topup {
+    /// Names it.
+    pub id: TopupId,
+    /// For whom.
+    pub account: OrganizationId,
+    /// The credit, in whole cents.
+    pub amount: NanoUsd,
+    /// The tax on top.
+    pub tax: NanoUsd,
+    /// How far it is.
+    pub state: TopupState,
+    /// Whether the account had bought nothing before.
+    pub is_first: bool,
+    /// Where the customer comes back to.
+    pub return_url: Option<String>,
+    /// The processor's name for its page.
+    pub session: Option<String>,
+    /// Where it is paid.
+    pub checkout_url: Option<String>,
+    /// The processor's name for the payment.
+    pub payment_intent: Option<String>,
+    /// The card's receipt.
+    pub receipt_url: Option<String>,
+    /// The invoice, as a page.
+    pub invoice_url: Option<String>,
+    /// And as a document.
+    pub invoice_pdf: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its page closes.
+    pub expires_at: Timestamp,
+    /// When it became credit.
+    pub paid_at: Option<Timestamp>,
+}
+
+impl TopupState {
+    /// The name, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Open => "open",
+            Self::Paid => "paid",
+            Self::Expired => "expired",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The state of this name.
+    pub(crate) fn from_stored(name: &str) -> Option<Self> {
+        [Self::Opening, Self::Open, Self::Paid, Self::Expired, Self::Refused]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// Opens a page where `amount` of credit is paid. While one is open that nobody paid, the same wish gets the same
+/// page, so two browsers pay once; another wish closes it first.
+///
+/// # Errors
+/// [`Error::TopupAmount`]; what the processor says ([`Error::CardRefused`], [`Error::CardUnknown`], after which the
+/// page is made beside and the same wish gets it); [`Error::TopupPending`]; [`Error::Database`].
+pub async fn open(
+    cards: &Cards,
+    account: OrganizationId,
+    amount: NanoUsd,
+    return_url: Option<&str>,
+) -> Result<Topup, Error> {
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        match begin(cards, account, amount, return_url).await? {
+            Begun::New(topup) => return resume(cards, topup).await,
+            // Closed as often as this and still there: its payment is being decided.
+            Begun::Other(topup) if rounds > ROUNDS => return Err(Error::TopupPending { topup: topup.id }),
+            Begun::Other(topup) => close(cards, &topup).await?,
+        }
+    }
+}
+
+/// The top-up to open, or the one that is in the way.
+enum Begun {
+    New(Topup),
+    Other(Topup),
+}
+
+async fn begin(
+    cards: &Cards,
+    account: OrganizationId,
+    amount: NanoUsd,
+    return_url: Option<&str>,
+) -> Result<Begun, Error> {
+    let now = cards.env().now();
+    let mut tx = cards.db().begin().await?;
+    store::accounts::open(&mut tx, account).await?;
+    store::grants::lock_account(&mut tx, account).await?;
+    if let Some(unfinished) = topups::find_unfinished(&mut tx, account).await? {
+        let is_same = unfinished.amount == amount && unfinished.return_url.as_deref() == return_url;
+        let is_fresh = unfinished.expires_at > now.plus(Duration::from_secs(60));
+        return Ok(if is_same && is_fresh { Begun::New(unfinished) } else { Begun::Other(unfinished) });
+    }
+    let is_first = !topups::has_paid(&mut tx, account).await?;
+    check_amount(cards.config(), amount, is_first)?;
+    let topup = Topup {
+        id: cards.env().mint(),
+        account,
+        amount,
+        tax: NanoUsd::ZERO,
+        state: TopupState::Opening,
+        is_first,
+        return_url: return_url.map(str::to_owned),
+        session: None,
+        checkout_url: None,
+        payment_intent: None,
+        receipt_url: None,
+        invoice_url: None,
+        invoice_pdf: None,
+        created_at: now,
+        expires_at: now.plus(OPEN_FOR),
+        paid_at: None,
+    };
+    topups::insert(&mut tx, &topup).await?;
+    tx.commit().await?;
+    Ok(Begun::New(topup))
+}
+
+fn check_amount(config: &stripe::StripeConfig, amount: NanoUsd, is_first: bool) -> Result<(), Error> {
+    let most = if is_first { config.max_first_topup_usd.min(config.max_topup_usd) } else { config.max_topup_usd };
+    let (least, most) = (NanoUsd::from_dollars(config.min_topup_usd), NanoUsd::from_dollars(most));
+    let is_fine = cents(amount).is_some() && amount >= least && amount <= most;
+    if is_fine { Ok(()) } else { Err(Error::TopupAmount { amount, least, most, is_first }) }
+}
+
+/// Goes on with a top-up whose page is not known to be open. Harmless at any time.
+///
+/// # Errors
+/// As [`open`].
+pub async fn resume(cards: &Cards, topup: Topup) -> Result<Topup, Error> {
+    if topup.state != TopupState::Opening {
+        return Ok(topup);
+    }
+    let customer = customer_of(cards, topup.account).await?;
+    let call = Call { purpose: "session", subject: topup.id.uuid() };
+    let (key, session) = match cards.make(call, &*session_of(cards, &topup, &customer)).await {
+        Ok(made) => (Some(made.key), made.object),
+        Err(Error::CardUnknown { key }) => match find_session(cards, &topup, &customer).await? {
+            Some(session) => (Some(key), session),
+            None => {
+                cards.lapse(&key, false).await?;
+                return Err(Error::CardUnknown { key });
+            }
+        },
+        Err(error @ Error::CardRefused { .. }) => {
+            topups::finish(&mut *cards.db().acquire().await?, topup.id, TopupState::Refused).await?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut tx = cards.db().begin().await?;
+    let opened = note_session(&mut tx, topup.id, &session).await?;
+    if let Some(key) = key {
+        stripe_calls::done(&mut tx, &key, session.id.as_str()).await?;
+    }
+    tx.commit().await?;
+    opened.ok_or(Error::TopupGone { topup: topup.id })
+}
+
+/// Writes down what is known of a session. Never moves a top-up back.
+pub(crate) async fn note_session(
+    conn: &mut PgConnection,
+    topup: TopupId,
+    session: &CheckoutSession,
+) -> Result<Option<Topup>, Error> {
+    let tax = session.total_details.as_ref().map_or(0, |details| details.amount_tax);
+    let tax = stripe::from_cents(tax).ok_or_else(|| Error::PaymentDiffers {
+        payment: session.id.to_string(),
+        reason: format!("its tax is {tax} cents"),
+    })?;
+    topups::set_session(conn, topup, session.id.as_str(), session.url.as_deref(), tax).await?;
+    Ok(topups::find(conn, topup).await?)
+}
+
+/// The session that was made for a top-up, when its answer was lost.
+async fn find_session(cards: &Cards, topup: &Topup, customer: &str) -> Result<Option<Box<CheckoutSession>>, Error> {
+    let list = page::ListCheckoutSession::new().customer(customer).limit(100);
+    let is_its = |session: &CheckoutSession| {
+        session.metadata.as_ref().is_some_and(|said| said.get(TOPUP_ID) == Some(&topup.id.to_string()))
+    };
+    Ok(cards.fetch(&list).await?.data.into_iter().find(is_its).map(Box::new))
+}
+
+/// Closes a page nobody paid. One that was paid meanwhile becomes credit instead.
+///
+/// # Errors
+/// As [`open`].
+pub async fn close(cards: &Cards, topup: &Topup) -> Result<(), Error> {
+    let topup = resume(cards, topup.clone()).await?;
+    let Some(session) = topup.session.as_deref() else { return Ok(()) };
+    let call = Call { purpose: "expire", subject: topup.id.uuid() };
+    let expired = cards.make(call, &page::ExpireCheckoutSession::new(session)).await;
+    match expired {
+        Ok(made) => {
+            let mut tx = cards.db().begin().await?;
+            topups::finish(&mut tx, topup.id, TopupState::Expired).await?;
+            stripe_calls::done(&mut tx, &made.key, session).await?;
+            tx.commit().await?;
+            Ok(())
+        }
+        // It is not open any more: paid, or its time was over.
+        Err(Error::CardRefused { .. }) => sync::session(cards, session).await.map(drop),
+        Err(error) => Err(error),
+    }
+}
+
+/// The processor's name for an account, made the first time.
+async fn customer_of(cards: &Cards, account: OrganizationId) -> Result<String, Error> {
+    let known = topups::find_customer(&mut *cards.db().acquire().await?, account).await?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let call = Call { purpose: "customer", subject: account.uuid() };
+    let request = CreateCustomer::new().metadata(HashMap::from([("account_id".to_owned(), account.to_string())]));
+    let made = match cards.make(call, &request).await {
+        Ok(made) => made,
+        Err(Error::CardUnknown { key }) => {
+            // A customer too many costs nothing: a key that keeps repeating an error is given up at once.
+            cards.lapse(&key, true).await?;
+            return Err(Error::CardUnknown { key });
+        }
+        Err(error) => return Err(error),
+    };
+    let mut tx = cards.db().begin().await?;
+    let customer = topups::set_customer(&mut tx, account, made.object.id.as_str(), cards.env().now()).await?;
+    stripe_calls::done(&mut tx, &made.key, made.object.id.as_str()).await?;
+    tx.commit().await?;
+    Ok(customer)
+}
+
+/// The page of a top-up, made of nothing that could differ when it is asked for again.
+fn session_of(cards: &Cards, topup: &Topup, customer: &str) -> Box<page::CreateCheckoutSession> {
+    let config = cards.config();
+    let product = page::ProductData { name: "Prepaid credit".to_owned(), ..page::ProductData::new("Prepaid credit") };
+    let price = page::CreateCheckoutSessionLineItemsPriceData {
+        unit_amount: cents(topup.amount),
+        product_data: Some(product),
+        ..page::CreateCheckoutSessionLineItemsPriceData::new(stripe_types::Currency::USD)
+    };
+    let line = page::CreateCheckoutSessionLineItems {
+        price_data: Some(price),
+        quantity: Some(1),
+        ..page::CreateCheckoutSessionLineItems::new()
+    };
+    let ours = HashMap::from([(TOPUP_ID.to_owned(), topup.id.to_string())]);
+    let intent = page::CreateCheckoutSessionPaymentIntentData {
+        metadata: Some(ours.clone()),
+        setup_future_usage: Some(page::CreateCheckoutSessionPaymentIntentDataSetupFutureUsage::OffSession),
+        ..page::CreateCheckoutSessionPaymentIntentData::new()
+    };
+    let back = topup.return_url.as_deref().unwrap_or(&config.return_url);
+    let mut session = page::CreateCheckoutSession::new()
+        .mode(stripe_shared::CheckoutSessionMode::Payment)
+        .customer(customer)
+        .client_reference_id(topup.id.to_string())
+        .line_items(vec![line])
+        .automatic_tax(page::CreateCheckoutSessionAutomaticTax::new(config.has_tax))
+        .invoice_creation(page::CreateCheckoutSessionInvoiceCreation::new(true))
+        .payment_intent_data(intent)
+        .metadata(ours)
+        .expires_at(topup.expires_at.unix_seconds())
+        .success_url(back)
+        .cancel_url(back);
+    if config.has_tax {
+        // Where tax is due is where the customer says they live.
+        let update = page::CreateCheckoutSessionCustomerUpdate {
+            address: Some(page::CreateCheckoutSessionCustomerUpdateAddress::Auto),
+            ..page::CreateCheckoutSessionCustomerUpdate::new()
+        };
+        session = session.customer_update(update);
+    }
+    if topup.is_first {
+        let card = page::CreateCheckoutSessionPaymentMethodOptionsCard {
+            request_three_d_secure: Some(page::CreateCheckoutSessionPaymentMethodOptionsCardRequestThreeDSecure::Any),
+            ..page::CreateCheckoutSessionPaymentMethodOptionsCard::new()
+        };
+        let options = page::CreateCheckoutSessionPaymentMethodOptions {
+            card: Some(card),
+            ..page::CreateCheckoutSessionPaymentMethodOptions::new()
+        };
+        session = session.payment_method_options(options);
+    }
+    Box::new(session)
+}

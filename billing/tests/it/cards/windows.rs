@@ -1,0 +1,117 @@
+//! Answers that are lost after the deed, wherever something is asked: one effect.
+
+use std::time::Duration;
+
+use billing::{Error, TopupState};
+use fake_stripe::FaultKind;
+
+use crate::cards::support::{PAYS, Shop, account, usd};
+
+/// Ways to do what was asked and not say so.
+const LOST: [FaultKind; 4] = [
+    FaultKind::SilenceAfterCommit,
+    FaultKind::CutAfterCommit,
+    FaultKind::GarbageAfterCommit,
+    FaultKind::ErrorAfterCommit,
+];
+
+#[tokio::test]
+async fn a_page_whose_answer_was_lost_is_found_and_made_once() {
+    for kind in LOST {
+        for times in [1, 2] {
+            let shop = Shop::open().await;
+            shop.fake.fault("POST", "checkout/sessions", times, kind);
+            // Told or not, the wish is known; asked again it gets the one page there is.
+            let _ = billing::topup::open(&shop.cards, account(), usd(50), None).await;
+            let topup = shop.topup(50).await;
+            assert_eq!(topup.state, TopupState::Open, "{kind:?} {times}");
+            assert_eq!(shop.fake.with(|books| books.sessions.len()), 1, "{kind:?} {times}");
+            shop.pay(&topup, PAYS);
+            shop.hear_all().await;
+            assert_eq!(shop.ledger().await["credits"], 5_000, "{kind:?} {times}");
+            assert_eq!(shop.count("select count(*) from stripe_calls where state <> 'done'").await, 0);
+            shop.assert_green().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_nobody_waits_for_any_more_is_made_beside() {
+    let shop = Shop::open().await;
+    shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::RateLimited);
+    let unknown = billing::topup::open(&shop.cards, account(), usd(50), None).await;
+    assert!(matches!(unknown, Err(Error::CardUnknown { .. })), "{unknown:?}");
+    assert_eq!(shop.count("select count(*) from topups where state = 'opening'").await, 1);
+    assert_eq!(shop.count("select tries::bigint from stripe_calls where purpose = 'session'").await, 2);
+    shop.resume().await;
+    assert_eq!(shop.count("select count(*) from topups where state = 'open'").await, 1);
+    assert_eq!(shop.fake.with(|books| books.sessions.len()), 1);
+}
+
+#[tokio::test]
+async fn a_customer_whose_key_repeats_an_error_is_made_under_the_next() {
+    let shop = Shop::open().await;
+    shop.fake.fault("POST", "customers", 1, FaultKind::ErrorAfterCommit);
+    for _ in 0..2 {
+        let unknown = billing::topup::open(&shop.cards, account(), usd(50), None).await;
+        assert!(matches!(unknown, Err(Error::CardUnknown { .. })), "{unknown:?}");
+    }
+    assert_eq!(shop.topup(50).await.state, TopupState::Open);
+    assert_eq!(
+        shop.count("select count(*) from stripe_calls where purpose = 'customer' and state = 'lapsed'").await,
+        1
+    );
+    assert_eq!(shop.count("select count(*) from stripe_customers").await, 1);
+}
+
+#[tokio::test]
+async fn a_key_of_yesterday_under_which_nothing_was_done_makes_room_for_another() {
+    let shop = Shop::open().await;
+    shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::SilenceBefore);
+    assert!(billing::topup::open(&shop.cards, account(), usd(50), None).await.is_err());
+    shop.clock.advance(Duration::from_secs(24 * 3_600));
+    shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::ErrorBefore);
+    shop.resume().await;
+    assert_eq!(shop.count("select count(*) from stripe_calls where purpose = 'session' and state = 'lapsed'").await, 1);
+    shop.resume().await;
+    assert_eq!(
+        shop.text("select state from topups").await,
+        "refused",
+        "its page would be over before it is made, and the processor says so"
+    );
+    assert_eq!(shop.topup(50).await.state, TopupState::Open);
+}
+
+#[tokio::test]
+async fn a_refund_whose_answer_was_lost_is_made_once() {
+    for kind in LOST {
+        for times in [1, 2] {
+            let shop = Shop::open().await;
+            shop.bought(50).await;
+            shop.fake.fault("POST", "refunds", times, kind);
+            let parts = billing::refund::request(&shop.cards, account(), None, usd(20)).await.unwrap();
+            assert_eq!(parts.len(), 1);
+            shop.resume().await;
+            shop.hear_all().await;
+            assert_eq!(shop.fake.with(|books| books.refunds.len()), 1, "{kind:?} {times}");
+            let ledger = shop.ledger().await;
+            assert_eq!((ledger["credits"], ledger["refunds_in_flight"]), (3_000, 0), "{kind:?} {times}");
+            shop.assert_green().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refund_nobody_sent_goes_out_after_a_restart() {
+    let shop = Shop::open().await;
+    shop.bought(50).await;
+    shop.fake.fault("POST", "refunds", 2, FaultKind::SilenceBefore);
+    let parts = billing::refund::request(&shop.cards, account(), None, usd(20)).await.unwrap();
+    assert_eq!(parts[0].state.as_str(), "open");
+    let ledger = shop.ledger().await;
+    assert_eq!((ledger["available"], ledger["refunds_in_flight"]), (3_000, 2_160), "taken before it is asked for");
+    shop.resume().await;
+    assert_eq!(shop.ledger().await["refunds_in_flight"], 0);
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 1);
+    shop.assert_green().await;
+}
