@@ -104,7 +104,15 @@ async fn providers_that_offer_something_are_listed_by_slug() {
 
 /// The offer of a provider, once everything settled is added up.
 async fn endpoint(live: &Live, slug: &str) -> Value {
-    billing::run::fold(&live.app.db).await.unwrap();
+    let db = &live.app.db;
+    // A fold leaves out what an older transaction may still add, also one of another database of the server.
+    let now: i64 = sqlx::query_scalar("select pg_current_xact_id()::text::bigint").fetch_one(db).await.unwrap();
+    let is_over = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $1";
+    until("older transactions are over", PATIENCE, async || {
+        sqlx::query_scalar(is_over).bind(now).fetch_one(db).await.unwrap()
+    })
+    .await;
+    billing::run::fold(db).await.unwrap();
     let path = format!("/v1/models/{MODEL}/endpoints");
     let listed = live.call(Method::GET, &path, None, "").await.reply().await.json;
     let of = |endpoint: &&Value| endpoint["tag"].as_str().unwrap().split('/').next() == Some(slug);
