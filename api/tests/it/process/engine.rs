@@ -130,8 +130,10 @@ fn environment(dir: &Path) -> HashMap<String, String> {
     let path = dir.join("env");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let text = read(path);
+    // Quoted where a shell would read more into it.
     let pairs = text.lines().map(|line| line.split_once('=').unwrap());
-    let env: HashMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let env: HashMap<_, _> =
+        pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect();
     let wanted =
         ["STEELYARD_URL", "STEELYARD_API_KEY", "STEELYARD_ADMIN_KEY", "STEELYARD_PROVIDER_KEY", "DATABASE_URL"];
     assert_eq!(env.len(), wanted.len());
