@@ -12,9 +12,7 @@ use crate::state::AppState;
 /// The whole HTTP surface. The API is served at `/v1` and, the same, at `/api/v1`.
 pub fn router(app: AppState) -> Router {
     let api = Router::new()
-        .merge(routes::chat::routes())
-        .merge(routes::completions::routes())
-        .merge(routes::embeddings::routes())
+        .merge(routes::works::routes())
         .merge(routes::responses::routes())
         .merge(routes::messages::routes())
         .merge(routes::models::routes())

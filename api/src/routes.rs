@@ -3,12 +3,9 @@
 mod access;
 pub mod bandwidth;
 pub mod challenges;
-pub mod chat;
-pub mod completions;
 pub mod credits;
 pub mod document;
 pub mod earnings;
-pub mod embeddings;
 pub mod endpoints;
 pub mod generation;
 pub mod health;
@@ -30,5 +27,6 @@ pub mod sessions;
 pub mod topups;
 pub mod tunnel;
 pub mod webhooks;
+pub mod works;
 
 pub use access::{Access, ROUTES};

@@ -31,6 +31,8 @@ pub struct Description {
     pub slots: Option<u32>,
     /// Whether it stops when a caller that did not ask for a stream leaves. llama.cpp does not.
     pub notices_leaving: bool,
+    /// Whether it holds its answers to a JSON schema. llama.cpp, vLLM and SGLang do.
+    pub holds_schemas: bool,
 }
 
 /// One model an engine has loaded.

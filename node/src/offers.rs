@@ -66,7 +66,8 @@ fn one(offer: &OfferConfig, told: &Description, slots: u32, ready: bool) -> Resu
         .context_length
         .or_else(|| served.and_then(|model| model.context_length))
         .ok_or_else(|| wrong("the engine does not tell its context length: set context_length".into()))?;
-    let common = COMMON_PARAMETERS.into_iter().chain(told.notices_leaving.then_some("plain"));
+    let seen = [(told.notices_leaving, "plain"), (told.holds_schemas, "structured_outputs")];
+    let common = COMMON_PARAMETERS.into_iter().chain(seen.into_iter().filter_map(|(is, name)| is.then_some(name)));
     let parameters = offer.supported_parameters.clone();
     let spec = OfferSpec {
         model: offer.model.clone(),
@@ -109,6 +110,16 @@ mod tests {
 
     fn offer() -> OfferConfig {
         OfferConfig::new("org/name", Price::per_million("0.1").unwrap(), Price::per_million("0.2").unwrap())
+    }
+
+    #[test]
+    fn a_schema_is_promised_for_engines_that_hold_to_one() {
+        let promised = |holds_schemas| {
+            let told = Description { holds_schemas, ..told(&["m"]) };
+            resolve(&[offer()], &told, 1, true).unwrap().remove(0).supported_parameters
+        };
+        assert!(promised(true).iter().any(|name| name == "structured_outputs"));
+        assert!(!promised(false).iter().any(|name| name == "structured_outputs"));
     }
 
     #[test]

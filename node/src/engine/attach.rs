@@ -162,6 +162,7 @@ fn describe(models: &Value, props: &Value) -> Description {
         slots,
         // Only what was seen to stop may be asked for whole answers; none of the engines attached to was.
         notices_leaving: false,
+        holds_schemas: name != "other",
     }
 }
 

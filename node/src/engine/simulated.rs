@@ -216,6 +216,7 @@ impl Engine for Simulated {
             models: vec![Model { id: self.0.model.clone(), context_length: Some(self.0.context_length) }],
             slots: Some(self.0.slots),
             notices_leaving: true,
+            holds_schemas: false,
         };
         Box::pin(std::future::ready(Ok(description)))
     }

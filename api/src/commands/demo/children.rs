@@ -14,25 +14,6 @@ use crate::commands::Error;
 
 /// Requests the demo's engine works on at once.
 const SLOTS: u32 = 4;
-/// What llama.cpp honours as it is set up here. It holds any model to a schema by a grammar; tools it would need a
-/// template for that it is not started with.
-const LLAMA_PARAMETERS: [&str; 15] = [
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "response_format",
-    "structured_outputs",
-];
 /// How long a node may take to finish what it has.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -157,18 +138,12 @@ fn node_config(args: &Args, dir: &Path, url: &str, provider: &str, model: &Model
             format!("kind = \"simulated\"\nslots = {SLOTS}\nlatency = {{ ttft_ms = 120.0, tpot_ms = 20.0 }}\n")
         }
     };
-    let parameters = match args.engine {
-        Engine::Llama => {
-            format!("supported_parameters = [{}]\n", LLAMA_PARAMETERS.map(toml_text).join(", "))
-        }
-        Engine::Simulated | Engine::None => String::new(),
-    };
     let state = toml_text(dir.join("state").display().to_string());
     Ok(format!(
         "broker = {}\nprovider = {}\nstate_dir = {state}\ntunnels = 2\n\n[engine]\n{engine}\n\
          [location]\ncountry_code = \"DE\"\nregion = \"demo\"\n\n\
          [[offer]]\nmodel = {}\nupstream_model = {}\ncontext_length = {}\n\
-         prompt_usd_per_million = \"0.10\"\ncompletion_usd_per_million = \"0.40\"\n{parameters}",
+         prompt_usd_per_million = \"0.10\"\ncompletion_usd_per_million = \"0.40\"\n",
         toml_text(url),
         toml_text(provider),
         toml_text(model.id),

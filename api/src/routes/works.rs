@@ -1,0 +1,39 @@
+//! What engines are asked for in their own dialect: `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings`.
+
+use axum::Router;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use axum::routing::{MethodRouter, post};
+
+use crate::envelope::Work;
+use crate::error::ApiError;
+use crate::extract::Caller;
+use crate::inference::{self, Asked};
+use crate::request::RequestContext;
+use crate::state::AppState;
+
+/// The routes of this file.
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/chat/completions", answered(Work::Chat))
+        .route("/completions", answered(Work::Completion))
+        .route("/embeddings", answered(Work::Embedding))
+}
+
+fn answered(work: Work) -> MethodRouter<AppState> {
+    post(move |State(app), Extension(context), caller, request| create(work, app, context, caller, request))
+}
+
+/// Answers, streamed or whole.
+#[tracing::instrument(name = "api.works.create", level = "debug", skip_all, fields(request.id = %context.id, account.id = %caller.organization, ?work))]
+async fn create(
+    work: Work,
+    app: AppState,
+    context: RequestContext,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (connection, body) = inference::read(&app, request).await?;
+    let asked = Asked { work, body, dialect: None };
+    inference::answer(&app, &context, &caller, connection, asked).await
+}
