@@ -40,7 +40,7 @@ demo: setup ## Run everything on this machine: one real answer and its bill (ARG
 test: test-rust test-python ## Run every test: units, properties, Postgres, the real engine, the openai package
 
 .PHONY: test-rust
-test-rust: setup ## The Rust tests alone (ARGS are handed to the runner)
+test-rust: setup setup-redis ## The Rust tests alone (ARGS are handed to the runner)
 	@engine=$$(scripts/engine/setup.sh); \
 	export STEELYARD_TEST_ENGINE_DIR="$$engine" STEELYARD_TEST_GGUF="$$(ls "$$engine"/*.gguf)"; \
 	if cargo nextest --version >/dev/null 2>&1; then \
@@ -61,7 +61,7 @@ conformance: $(STEELYARD) ## The field's own clients and judges against a broker
 	STEELYARD_ENGINE_DIR="$$engine" STEELYARD_BIN=$(STEELYARD) OPENAI_SPEC="$(OPENAI_SPEC)" scripts/conformance/run.sh $(ARGS)
 
 .PHONY: clients
-clients: ## Generate clients from the OpenAPI document and compile them (ARGS="python rust")
+clients: ## Generate clients from the OpenAPI document and compile them (ARGS="python typescript")
 	@scripts/conformance/clients.sh $(ARGS)
 
 .PHONY: check
@@ -73,7 +73,7 @@ check: setup-build ## Formatting and lints, as strict as CI
 regen: ## Rewrite generated files: query cache, OpenAPI document, index of error pages
 	scripts/regen-sqlx.sh
 	$(MAKE) --no-print-directory $(STEELYARD)
-	$(foreach file,$(OPENAPI),$(STEELYARD) openapi --revision $(call revision_of,$(file)) --out $(file);)
+	$(foreach file,$(OPENAPI),$(STEELYARD) openapi --revision $(call revision_of,$(file)) --out $(file) || exit 1;)
 	scripts/error-index.sh
 
 .PHONY: regen-check
@@ -81,7 +81,7 @@ regen-check: $(STEELYARD) ## Fail when a generated file is stale
 	scripts/regen-sqlx.sh --check
 	@fresh=$$(mktemp); trap 'rm -f "$$fresh"' EXIT; \
 	$(foreach file,$(OPENAPI), \
-	  $(STEELYARD) openapi --revision $(call revision_of,$(file)) --out "$$fresh"; \
+	  $(STEELYARD) openapi --revision $(call revision_of,$(file)) --out "$$fresh" || exit 1; \
 	  diff -u $(file) "$$fresh" || { echo "error: $(file) is stale; run: make regen" >&2; exit 1; };)
 	scripts/error-index.sh --check
 
@@ -102,8 +102,11 @@ load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed
 	scripts/load.sh $(ARGS)
 
 .PHONY: setup
-setup: setup-build ## Install what is missing: compiler, PostgreSQL, Redis
+setup: setup-build ## Install what is missing: compiler, PostgreSQL
 	@scripts/setup-postgres.sh >/dev/null
+
+.PHONY: setup-redis
+setup-redis:
 	@scripts/setup-redis.sh >/dev/null
 
 .PHONY: setup-build

@@ -197,6 +197,10 @@ probes_to_activate = 0   # the first request is a customer's
 direct_start = $SLOTS    # nothing has to be learned about what these nodes can take
 tunnel_start = $SLOTS
 
+[limits.key]              # counted as shipped, but above what any step can reach
+requests_per_minute = 600000000
+tokens_per_minute = 1000000000000
+
 [embedded]
 data_dir = "$data_dir"
 
