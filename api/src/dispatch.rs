@@ -88,12 +88,14 @@ pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispat
 
 /// Turns to the next model that has offers the money reaches for; `false` when none is left.
 async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
-    let app = generation.app().clone();
+    if plan.fallbacks.is_empty() {
+        return false;
+    }
+    let (app, body, organization) = (generation.app().clone(), plan.body.clone(), plan.ask.organization);
+    let Ok(envelope) = Envelope::parse_for(generation.order().work, &body) else { return false };
     while let Some(model) = plan.fallbacks.pop() {
-        let work = generation.order().work;
-        let Ok((ask, prompt)) = prompt::consider(&app, work, &plan.body, &model, plan.ask.organization).await else {
-            continue;
-        };
+        let considered = prompt::consider(&app, &envelope, &body, &model, organization).await;
+        let Ok((ask, prompt)) = considered else { continue };
         let Decision::Place { offers, .. } = app.scheduler.acquire(&ask, &mut generation.rng()).await else { continue };
         let Some(held) = hold::of(&app, &ask, prompt, offers) else { continue };
         if generation.turn_to(Arc::clone(&ask.model), prompt, held.output_tokens, held.ceiling) {

@@ -202,7 +202,7 @@ async fn choose(
     }
     let mut refusal = None;
     for at in 0..models.len() {
-        let (ask, prompt) = prompt::consider(app, envelope.work, body, &models[at], caller.organization).await?;
+        let (ask, prompt) = prompt::consider(app, envelope, body, &models[at], caller.organization).await?;
         match app.scheduler.acquire(&ask, &mut generation::rng_of(context.id)).await {
             Decision::Place { offers, why } => {
                 let fallbacks = models[at + 1..].iter().rev().map(ModelRef::to_owned).collect();

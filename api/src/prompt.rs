@@ -5,7 +5,7 @@ use protocol::OrganizationId;
 use scheduler::Ask;
 
 use crate::ask;
-use crate::envelope::{Envelope, Invalid, ModelRef, Subject, TextInput, Work};
+use crate::envelope::{Envelope, Invalid, ModelRef, Subject, TextInput};
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::tokenizer::{self, Count, ModelTokenizer, Prompt};
@@ -30,24 +30,25 @@ pub struct PromptCount {
     pub least: u32,
 }
 
-/// What a request needs of one of its models, and its prompt in that model's tokens.
+/// What a request needs of one of its models, and its prompt in that model's tokens. `body` is what the envelope was
+/// read from: counting a long one elsewhere reads it there again.
 ///
 /// # Errors
-/// [`ApiError`] when the body can't be read, or the model can't take it.
+/// [`ApiError`] when the model can't take it.
 pub async fn consider(
     app: &AppState,
-    work: Work,
+    envelope: &Envelope<'_>,
     body: &Bytes,
     model: &ModelRef<'_>,
     organization: OrganizationId,
 ) -> Result<(Ask, PromptCount), ApiError> {
     let known = app.tokenizers.find(&model.id);
     if body.len() <= COUNT_IN_PLACE || known.is_none() {
-        let envelope = Envelope::parse_for(work, body).map_err(ApiError::from)?;
-        return of(app, &envelope, body.len(), model, organization);
+        return of(app, envelope, body.len(), model, organization);
     }
     // A long prompt takes milliseconds, and worse if it is meant to: not on a thread that relays streams.
-    let (app, body, id, suffix) = (app.clone(), body.clone(), model.id.clone().into_owned(), model.suffix);
+    let (app, body, work) = (app.clone(), body.clone(), envelope.work);
+    let (id, suffix) = (model.id.clone().into_owned(), model.suffix);
     let counting = tokio::task::spawn_blocking(move || {
         let envelope = Envelope::parse_for(work, &body).map_err(ApiError::from)?;
         of(&app, &envelope, body.len(), &ModelRef { id: id.into(), suffix }, organization)
@@ -55,7 +56,7 @@ pub async fn consider(
     counting.await.map_err(|panic| ApiError::internal(&panic))?
 }
 
-/// The same for a request that was read already.
+/// The same, here and now.
 ///
 /// # Errors
 /// As [`consider`].
