@@ -138,8 +138,17 @@ async fn three_brokers_on_one_redis_let_through_two_percent_over_a_limit_at_most
     assert!(used <= most * TOLERANCE, "{used} used, {most} allowed");
     assert!(used >= most * USABLE, "{used} used, {most} allowed");
 
-    let callers = three.callers(&long);
-    let streams = (0..PLACES * 2).map(|turn| callers[turn % 3].stream(500));
+    // Asked again and again for less time than any answer takes: who is served is served at the same time.
+    let (callers, rush) = (three.callers(&long), Instant::now() + Duration::from_millis(400));
+    let streams = (0..PLACES * 2).map(async |turn| {
+        loop {
+            let answer = callers[turn % 3].stream(500).await;
+            if answer.status == Some(StatusCode::OK) || Instant::now() >= rush {
+                return answer;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    });
     let answers = join_all(streams).await;
     let at_once = answers.iter().filter(|answer| answer.status == Some(StatusCode::OK)).count();
     println!("places: {at_once} of {PLACES} were taken");
