@@ -32,7 +32,7 @@ help: ## List what there is
 .PHONY: demo
 demo: setup ## Run everything on this machine: one real answer and its bill (ARGS=--once, ARGS="--engine simulated")
 	@engine=$$($(engine_setup)); \
-	cargo build --release -p api -p node -p fake-stripe; \
+	cargo build --release --workspace --bins; \
 	if [ -n "$$engine" ]; then export STEELYARD_ENGINE_DIR="$$engine"; fi; \
 	exec target/release/steelyard demo $(ARGS)
 

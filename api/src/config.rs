@@ -50,6 +50,8 @@ pub struct Server {
     pub public_url: Option<String>,
     /// This replica's name: stable over restarts, different for each replica.
     pub replica: String,
+    /// Threads that each serve connections of their own, best one per core; 0 serves all on one shared runtime.
+    pub lanes: usize,
     /// Connections open at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// Streams a client may open on one HTTP/2 connection.
@@ -70,6 +72,7 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             replica: "gateway-0".to_owned(),
+            lanes: 0,
             max_connections: 20_000,
             max_streams_per_connection: 256,
             header_timeout_ms: 10_000,

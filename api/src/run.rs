@@ -56,6 +56,7 @@ impl App {
         let direct = Direct::new(DirectConfig {
             allow_private: config.providers.allow_private,
             connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
+            lanes: config.server.lanes,
         });
         Ok(Self {
             keys: Keys::new(db.clone(), env.clone()),

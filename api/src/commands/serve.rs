@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::Error;
 use crate::config::Config;
+use crate::lanes::Lanes;
 use crate::state::{App, AppState};
 use crate::{run, serve};
 
@@ -70,6 +71,7 @@ pub struct Broker {
     pub app: AppState,
     /// Where it listens.
     pub address: SocketAddr,
+    lanes: Arc<Lanes>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -99,13 +101,15 @@ impl Broker {
         let router = crate::router::router(app.clone());
         let (server, stop) = (app.config.server.clone(), app.shutdown.token().clone());
         let cut = app.upstreams.closing().clone();
-        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, stop, &cut).await });
-        Ok(Self { app, address, serving })
+        let lanes = Arc::new(Lanes::start(server.lanes).map_err(Error::io("starting the lanes"))?);
+        let on = Arc::clone(&lanes);
+        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, &on, stop, &cut).await });
+        Ok(Self { app, address, lanes, serving })
     }
 
     /// Serves until told to stop; then drains streams, settles what they used, and hands credit back.
     pub async fn until_stopped(self) {
-        let Self { app, serving, .. } = self;
+        let Self { app, lanes, serving, .. } = self;
         app.shutdown.begun().await;
         tracing::info!("stopping: no new work; answers in flight may finish");
         if let Err(error) = serving.await {
@@ -118,6 +122,8 @@ impl Broker {
         }
         app.limits.stop().await;
         app.shutdown.drain(std::time::Duration::from_secs(5)).await;
+        // Not before: what answers left to be finished behind them runs there.
+        drop(lanes);
         app.db.close().await;
     }
 }

@@ -8,6 +8,7 @@ mod database_away;
 mod demo_killed;
 mod engine;
 mod keyed_killed;
+mod lanes;
 mod limits;
 mod node_killed;
 mod redis;

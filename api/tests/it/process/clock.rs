@@ -62,7 +62,9 @@ async fn a_jump_of_the_clock_ends_no_stream() {
     let router = api::router::router(app.clone());
     let stop = shutdown.token().clone();
     let cut = app.upstreams.closing().clone();
-    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &config.server, stop, &cut).await });
+    let lanes = api::lanes::Lanes::start(0).unwrap();
+    let serving =
+        tokio::spawn(async move { api::serve::serve(listener, router, &config.server, &lanes, stop, &cut).await });
 
     let key = customer(db.url()).await.key;
     let mut node = join(&url, env).await;

@@ -43,7 +43,7 @@ pub struct Customer {
 }
 
 impl World {
-    /// A broker with these settings besides the usual ones, and one model nobody serves yet.
+    /// A broker with these settings besides the usual ones, those of the server first, and one model nobody serves yet.
     pub async fn start(settings: &str) -> Self {
         let turn = TURN.lock().await;
         let dir = folder();
@@ -165,9 +165,9 @@ impl World {
 async fn broker(dir: &Path, name: &str, database: &str, address: &str, settings: &str) -> (Process, String) {
     let (config, file) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.address")));
     let text = format!(
-        "[server]\nlisten = \"{address}\"\nreplica = \"{name}\"\ndrain_timeout_ms = 3000\n\
+        "[server]\nlisten = \"{address}\"\nreplica = \"{name}\"\ndrain_timeout_ms = 3000\n{settings}\n\
          [providers]\nallow_private = true\nprobes_to_activate = 0\n\
-         [telemetry]\nlog_filter = \"info\"\n{settings}"
+         [telemetry]\nlog_filter = \"info\"\n"
     );
     std::fs::write(&config, text).unwrap();
     let _ = std::fs::remove_file(&file);
