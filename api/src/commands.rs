@@ -6,15 +6,18 @@ mod openapi;
 pub mod reconcile;
 mod serve;
 pub mod stripe;
+pub mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use billing::{Cards, StripeConfig};
 use clap::{Parser, Subcommand};
 use protocol::Env;
 use sqlx::PgPool;
 
 use crate::config::Config;
+use crate::store::audit::Actor;
 
 /// A centralized API over a decentralized supply of GPUs.
 ///
@@ -41,8 +44,10 @@ enum Command {
     Admin(admin::Args),
     /// Check that the books add up. Exits 1 when they don't.
     Reconcile(reconcile::Args),
-    /// What has no known outcome at the card processor, and what a person does about it.
+    /// What has no known outcome at the card processor, and what moved there without a booking here.
     Stripe(stripe::Args),
+    /// What the card processor told: what was given up, and what was never told.
+    Webhooks(webhooks::Args),
     /// Bring the database's schema up to date and exit.
     Migrate,
     /// Print the OpenAPI document.
@@ -121,9 +126,10 @@ async fn dispatch(args: Args) -> Result<(), Error> {
     match args.command {
         Command::Serve(args) => serve::run(args, config, env).await,
         Command::Demo(args) => demo::run(args, config, env).await,
-        Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
-        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, &config.billing.lease).await,
-        Command::Stripe(args) => stripe::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Admin(args) => admin::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, env, config).await,
+        Command::Stripe(args) => stripe::run(args, open(&config).await?).await,
+        Command::Webhooks(args) => webhooks::run(args, open(&config).await?, env, config.stripe).await,
         Command::Migrate => {
             let db = open(&config).await?;
             platform::db::migrate(&db).await?;
@@ -138,6 +144,18 @@ async fn dispatch(args: Args) -> Result<(), Error> {
 async fn open(config: &Config) -> Result<PgPool, Error> {
     let (database, _embedded) = serve::database(config).await?;
     Ok(platform::db::connect(&database).await?)
+}
+
+/// The card processor, for a command that can't do without.
+fn cards(db: PgPool, env: Env, config: StripeConfig) -> Result<Cards, Error> {
+    let cards = Cards::new(db, env, config)?;
+    cards.ok_or_else(|| Error::Usage("no card processor: set stripe.secret_key".to_owned()))
+}
+
+/// Whoever sits at this machine, by the name it knows them under.
+fn operator() -> Actor {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    Actor::Operator(name.unwrap_or_else(|_| "operator".to_owned()))
 }
 
 fn report(error: &Error) -> ExitCode {

@@ -34,6 +34,14 @@ pub enum AccountKind {
     TaxPayable,
     /// Money on its way back to cards.
     RefundsInFlight,
+    /// Money at our bank.
+    Bank,
+    /// What disputes have taken for now.
+    DisputeReceivable,
+    /// What disputes have taken for good, beyond credit that was left.
+    DisputeLoss,
+    /// What the card processor keeps for disputes.
+    DisputeFees,
 }
 
 /// The side on which an account grows.
@@ -72,6 +80,10 @@ impl AccountKind {
             Self::StripeFees => "stripe_fees",
             Self::TaxPayable => "tax_payable",
             Self::RefundsInFlight => "refunds_in_flight",
+            Self::Bank => "bank",
+            Self::DisputeReceivable => "dispute_receivable",
+            Self::DisputeLoss => "dispute_loss",
+            Self::DisputeFees => "dispute_fees",
         }
     }
 
@@ -87,7 +99,11 @@ impl AccountKind {
             | Self::PromoExpense
             | Self::GoodwillExpense
             | Self::StripeClearing
-            | Self::StripeFees => Side::Debit,
+            | Self::StripeFees
+            | Self::Bank
+            | Self::DisputeReceivable
+            | Self::DisputeLoss
+            | Self::DisputeFees => Side::Debit,
         }
     }
 }

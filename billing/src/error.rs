@@ -147,6 +147,14 @@ pub enum Error {
         /// Which.
         refund: RefundId,
     },
+    /// A dispute over there whose lines or status make no sense here: a person must look.
+    #[error("dispute {dispute} can't be followed: {reason}")]
+    DisputeDiffers {
+        /// The processor's name for it.
+        dispute: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The card processor said no, and nothing was done.
     #[error("the card processor refused: {code}: {message}")]
     CardRefused {

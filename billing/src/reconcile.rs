@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use protocol::{AttemptId, NanoUsd, NodeId, OfferId, ProviderId, Timestamp};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::Error;
 use crate::config::Leasing;
 use crate::outcome::{self, AttemptUsage, CountedBy, Outcome};
-use crate::store::{prices, reports};
+use crate::store::{self, prices, reports};
+use crate::stripe::{Cards, lines};
 
 /// What the checks found.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +55,7 @@ macro_rules! check {
 }
 
 mod cards;
+mod stripe;
 
 /// Runs every check, with the settings leases have by default. See [`reconcile_with`].
 ///
@@ -68,17 +70,41 @@ pub async fn reconcile(db: &PgPool) -> Result<Report, Error> {
 /// # Errors
 /// When the database can't be read.
 pub async fn reconcile_with(db: &PgPool, leasing: &Leasing) -> Result<Report, Error> {
-    let mut tx = db.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
-    sqlx::query(AssertSqlSafe(format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")))
-        .execute(&mut *tx)
-        .await?;
+    let mut tx = snapshot(db).await?;
     let report = check_all(&mut tx, leasing).await?;
     tx.rollback().await?;
     let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
     metrics::gauge!("steelyard_billing_invariant_differences")
         .set(f64::from(u32::try_from(differences).unwrap_or(u32::MAX)));
     Ok(report)
+}
+
+/// Reads the card processor's account until now, matches it with the books, and runs the checks between the two.
+///
+/// # Errors
+/// What the processor says; [`Error::Database`].
+pub async fn reconcile_stripe(cards: &Cards) -> Result<Report, Error> {
+    let now = cards.env().now();
+    lines::read(cards, now).await?;
+    let mut conn = cards.db().acquire().await?;
+    store::stripe_lines::look_now(&mut conn, now).await?;
+    drop(conn);
+    lines::tie_all(cards, now).await?;
+    let mut report = Report::default();
+    let mut tx = snapshot(cards.db()).await?;
+    stripe::check(&mut tx, &mut report).await?;
+    tx.rollback().await?;
+    Ok(report)
+}
+
+/// A transaction that sees one moment of the books and may take its time.
+async fn snapshot(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = db.begin().await?;
+    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    sqlx::query(AssertSqlSafe(format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")))
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx)
 }
 
 /// Runs every check on a connection, whose transaction decides what there is to see.
@@ -150,7 +176,7 @@ async fn credit(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                 select 'budget lease ' || lease_id || ' spent ' || spent_nano_usd || ' of ' || lent_nano_usd
                   from budget_leases where spent_nano_usd not between 0 and lent_nano_usd
                 limit 100");
-    check!(conn, report, "credits are what is available and what leases have not spent",
+    check!(conn, report, "credits are what is available, what leases have not spent and what disputes have frozen",
         count "select count(*) from accounts",
         differ "with booked as (
                   select a.owner, sum(case when p.credit = a.ledger_account_id then p.amount else -p.amount end) as credits
@@ -158,11 +184,14 @@ async fn credit(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                     join postings p on p.credit = a.ledger_account_id or p.debit = a.ledger_account_id
                    where a.kind = 'credits' group by a.owner),
                 lent as (select account_id, sum(lent_nano_usd - spent_nano_usd) as unspent
-                           from leases where closed_at is null group by account_id)
-                select 'account ' || a.account_id || ' has ' || a.available_nano_usd || ' and ' || coalesce(l.unspent, 0)
-                       || ' lent, booked are ' || coalesce(b.credits, 0)
+                           from leases where closed_at is null group by account_id),
+                frozen as (select account_id, sum(frozen_nano_usd) as amount from disputes group by account_id)
+                select 'account ' || a.account_id || ' has ' || a.available_nano_usd || ', ' || coalesce(l.unspent, 0)
+                       || ' lent and ' || coalesce(f.amount, 0) || ' frozen, booked are ' || coalesce(b.credits, 0)
                   from accounts a left join booked b on b.owner = a.account_id left join lent l using (account_id)
-                 where a.available_nano_usd + coalesce(l.unspent, 0) <> coalesce(b.credits, 0) limit 100");
+                  left join frozen f using (account_id)
+                 where a.available_nano_usd + coalesce(l.unspent, 0) + coalesce(f.amount, 0) <> coalesce(b.credits, 0)
+                 limit 100");
     check!(conn, report, "grants hold at least what is left of credits",
         count "select count(*) from grants",
         differ "with remaining as (select account_id, sum(remaining_nano_usd) as amount from grants group by account_id),

@@ -10,7 +10,7 @@
 //! 2. `budget_leases`
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
-//! 5. `topups`, then `refund_intents`, then `stripe_calls`; `stripe_events` alone
+//! 5. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
@@ -20,6 +20,7 @@
 pub mod accounts;
 pub(crate) mod budget_leases;
 pub mod budgets;
+pub mod disputes;
 pub mod earnings;
 pub(crate) mod flush;
 pub(crate) mod folds;
@@ -35,11 +36,14 @@ pub mod reports;
 pub(crate) mod rows;
 pub mod stripe_calls;
 pub mod stripe_events;
+pub mod stripe_lines;
 pub mod topups;
 pub mod transfers;
 pub mod uptime;
 pub mod usage;
+pub mod usage_log;
 pub mod views;
+pub mod warnings;
 
 /// What the ledger answered to a loan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod calls;
 mod config;
 pub mod inbox;
+pub mod lines;
 pub mod run;
 mod signature;
 pub mod sync;
@@ -22,7 +23,7 @@ use crate::Error;
 
 pub use calls::CallRow;
 pub(crate) use calls::{Call, Class};
-pub use config::StripeConfig;
+pub use config::{DisputePolicy, StripeConfig, WarningPolicy};
 pub use signature::{SignatureError, verify};
 
 /// Billionths of a dollar in a cent, the finest a card can pay.

@@ -77,7 +77,9 @@ impl From<billing::Error> for ApiError {
                 tracing::warn!(%error, "a request waits for the card processor");
                 Self::overloaded(5_000)
             }
-            B::PaymentDiffers { .. } | B::RefundDiffers { .. } | B::CardsMisused { .. } => Self::internal(&error),
+            B::PaymentDiffers { .. } | B::RefundDiffers { .. } | B::DisputeDiffers { .. } | B::CardsMisused { .. } => {
+                Self::internal(&error)
+            }
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

@@ -8,6 +8,7 @@ mod bounds;
 mod catalogue;
 mod credits;
 mod dialects;
+mod disputes;
 mod documented;
 mod earning;
 mod edge;

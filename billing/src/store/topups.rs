@@ -181,6 +181,7 @@ pub(crate) async fn finish(conn: &mut PgConnection, id: TopupId, state: TopupSta
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Payment<'a> {
     pub intent: &'a str,
+    pub charge: Option<&'a str>,
     pub tax: NanoUsd,
     pub receipt_url: Option<&'a str>,
     pub invoice_url: Option<&'a str>,
@@ -208,15 +209,16 @@ pub(crate) async fn pay(
     set_papers(conn, id, payment).await
 }
 
-/// Adds papers that came later than the money.
+/// Adds papers that came later than the money, and the charge they are of.
 pub(crate) async fn set_papers(conn: &mut PgConnection, id: TopupId, payment: Payment<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update topups set receipt_url = coalesce($2, receipt_url), invoice_url = coalesce($3, invoice_url),
-                invoice_pdf = coalesce($4, invoice_pdf) where topup_id = $1",
+                invoice_pdf = coalesce($4, invoice_pdf), charge_id = coalesce($5, charge_id) where topup_id = $1",
         id as TopupId,
         payment.receipt_url,
         payment.invoice_url,
         payment.invoice_pdf,
+        payment.charge,
     )
     .execute(conn)
     .await?;

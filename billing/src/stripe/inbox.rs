@@ -9,6 +9,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use stripe_core::event::ListEvent;
 
+use super::lines;
 use super::sync::{self, Synced};
 use super::{Cards, SignatureError, verify};
 use crate::Error;
@@ -133,6 +134,13 @@ async fn look(cards: &Cards, event: &Due) -> Result<Synced, Error> {
         "payment_intent.succeeded" | "payment_intent.payment_failed" => sync::payment(cards, object).await,
         "charge.succeeded" | "charge.updated" | "charge.refunded" => sync::charge(cards, object).await,
         "refund.created" | "refund.updated" | "refund.failed" => sync::refund(cards, object).await,
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => sync::dispute(cards, object).await,
+        "radar.early_fraud_warning.created" | "radar.early_fraud_warning.updated" => sync::warning(cards, object).await,
+        "payout.paid" | "payout.failed" | "payout.canceled" => lines::payout(cards, object).await,
         _ => Ok(Synced::Ignored),
     }
 }

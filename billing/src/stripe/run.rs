@@ -1,4 +1,4 @@
-//! The loops beside the requests: what was told, what has no known outcome, and what was never told.
+//! The loops beside the requests: what was told, what has no known outcome, what was never told, and what moved.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use platform::shutdown::Shutdown;
 use platform::worker::{self, Next, Worker};
 use protocol::Timestamp;
 
-use super::{Cards, inbox, sync};
-use crate::store::{refunds, stripe_calls, stripe_events, topups};
-use crate::{Error, refund, topup};
+use super::{Cards, DisputePolicy, inbox, lines, sync};
+use crate::store::{disputes, refunds, stripe_calls, stripe_events, topups};
+use crate::{Error, dispute, refund, topup};
 
 /// What has no outcome is left alone for this long: whoever asked for it is still at it.
 const UNTOUCHED: Duration = Duration::from_secs(90);
@@ -17,13 +17,13 @@ const BATCH: i64 = 50;
 
 /// Starts the loops, owned by `shutdown`.
 pub fn spawn(cards: &Cards, shutdown: &Shutdown) {
-    for job in [Job::Inbox, Job::Resume, Job::Backfill] {
+    for job in [Job::Inbox, Job::Resume, Job::Backfill, Job::Lines] {
         worker::spawn(cards.env().clone(), Beat { cards: cards.clone(), job }, shutdown);
     }
 }
 
-/// Goes on with what a call whose answer was lost, or a process that died, has left; and looks at pages past their
-/// time, for which nothing was told.
+/// Goes on with what a call whose answer was lost, or a process that died, has left; looks at pages past their time,
+/// for which nothing was told; and freezes what came back to disputed purchases.
 ///
 /// # Errors
 /// [`Error::Database`]; what the processor can't answer yet is left for the next time.
@@ -36,6 +36,7 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     let over = topups::Which { states: &["open"], made_by: Some(late), ..topups::Which::default() };
     let over = topups::list(&mut conn, over, BATCH).await?;
     let unsent = refunds::list_open(&mut conn, since, BATCH).await?;
+    let short = disputes::list_short(&mut conn, BATCH).await?;
     let unknown = stripe_calls::list_unknown(&mut conn, 1).await?.first().map(|call| call.created_at);
     let told = stripe_events::find_oldest(&mut conn).await?;
     drop(conn);
@@ -53,6 +54,11 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     }
     for one in unsent {
         left(refund::send(cards, &one).await, &one.id)?;
+    }
+    if cards.config().dispute_policy != DisputePolicy::None {
+        for id in short {
+            left(dispute::refreeze(cards, &id).await, &id)?;
+        }
     }
     Ok(())
 }
@@ -74,6 +80,7 @@ enum Job {
     Inbox,
     Resume,
     Backfill,
+    Lines,
 }
 
 struct Beat {
@@ -89,6 +96,7 @@ impl Worker for Beat {
             Job::Inbox => "billing.stripe.inbox",
             Job::Resume => "billing.stripe.resume",
             Job::Backfill => "billing.stripe.backfill",
+            Job::Lines => "billing.stripe.lines",
         }
     }
 
@@ -98,6 +106,7 @@ impl Worker for Beat {
             Job::Inbox => config.inbox_ms,
             Job::Resume => config.resume_ms,
             Job::Backfill => config.backfill_ms,
+            Job::Lines => config.lines_ms,
         })
     }
 
@@ -106,6 +115,10 @@ impl Worker for Beat {
             Job::Inbox => return Ok(if inbox::work(&self.cards, now).await? { Next::Again } else { Next::Wait }),
             Job::Resume => resume(&self.cards, now).await?,
             Job::Backfill => drop(inbox::backfill(&self.cards, now).await?),
+            Job::Lines => {
+                lines::read(&self.cards, now).await?;
+                lines::tie_all(&self.cards, now).await?;
+            }
         }
         Ok(Next::Wait)
     }

@@ -6,9 +6,11 @@ use protocol::{NanoUsd, TopupId};
 use sqlx::PgConnection;
 use stripe_checkout::checkout_session::{ListCheckoutSession, RetrieveCheckoutSession};
 use stripe_core::charge::RetrieveCharge;
+use stripe_core::dispute::{ListDispute, RetrieveDispute};
 use stripe_core::payment_intent::RetrievePaymentIntent;
 use stripe_core::refund::{ListRefund, RetrieveRefund};
-use stripe_shared::{BalanceTransaction, CheckoutSession, CheckoutSessionStatus, PaymentIntent, PaymentIntentStatus};
+use stripe_fraud::radar_early_fraud_warning::RetrieveRadarEarlyFraudWarning;
+use stripe_shared::{CheckoutSession, CheckoutSessionStatus, Dispute, PaymentIntent, PaymentIntentStatus, Refund};
 use stripe_types::{Currency, Expandable};
 
 use super::{Cards, cents, from_cents};
@@ -17,7 +19,7 @@ use crate::grant::{self, GrantKind, NewGrant};
 use crate::ledger::{Cause, Posting, Transfer};
 use crate::store::topups::{self, Payment};
 use crate::topup::{TOPUP_ID, Topup, TopupState, note_session};
-use crate::{Error, refund, store};
+use crate::{Error, dispute, refund, store, warning};
 
 /// What came of looking at an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,7 @@ pub async fn payment(cards: &Cards, id: &str) -> Result<Synced, Error> {
         .and_then(Expandable::as_object)
         .and_then(|charge| charge.balance_transaction.as_ref()?.as_object())
     {
-        book_fee(&mut tx, cards, line).await?;
+        book_fee(&mut tx, cards, line.id.as_str(), line.fee).await?;
     }
     tx.commit().await?;
     Ok(Synced::Applied)
@@ -96,6 +98,7 @@ async fn credit(
     let invoice = session.and_then(|session| session.invoice.as_ref()?.as_object());
     let payment = Payment {
         intent: intent.id.as_str(),
+        charge: charge.map(|charge| charge.id.as_str()),
         tax,
         receipt_url: charge.and_then(|charge| charge.receipt_url.as_deref()),
         invoice_url: invoice.and_then(|invoice| invoice.hosted_invoice_url.as_deref()),
@@ -150,7 +153,8 @@ async fn judge(
     from_cents(tax).ok_or_else(|| differs(format!("{tax} cents are no tax")))
 }
 
-/// Looks at a charge: what the processor kept of it, and every refund of it, also those made by hand over there.
+/// Looks at a charge: what the processor kept of it, and every refund and dispute of it, also those made by hand over
+/// there.
 ///
 /// # Errors
 /// As [`payment`].
@@ -166,19 +170,72 @@ pub async fn charge(cards: &Cards, id: &str) -> Result<Synced, Error> {
     }
     if let Some(line) = charge.balance_transaction.as_ref().and_then(Expandable::as_object) {
         let mut tx = cards.db().begin().await?;
-        book_fee(&mut tx, cards, line).await?;
+        book_fee(&mut tx, cards, line.id.as_str(), line.fee).await?;
         tx.commit().await?;
     }
-    if charge.amount_refunded > 0 {
-        let refunds = cards.fetch(&ListRefund::new().charge(id).limit(100)).await?;
-        for refund in refunds.data.iter().rev() {
-            refund::note(cards, refund, intent, None).await?;
-        }
+    if charge.amount_refunded > 0 || charge.disputed {
+        went_back(cards, id, intent).await?;
     }
     Ok(Synced::Applied)
 }
 
-/// Looks at a refund.
+/// A way in which the money of a charge goes back.
+enum Back<'a> {
+    Refund(&'a Refund),
+    Dispute(&'a Dispute),
+}
+
+/// Looks at what went back of a charge, in the order it did: what the later finds depends on the earlier.
+async fn went_back(cards: &Cards, charge: &str, intent: &str) -> Result<(), Error> {
+    let refunds = cards.fetch(&ListRefund::new().charge(charge).limit(100)).await?;
+    let disputes = cards.fetch(&ListDispute::new().charge(charge).limit(100)).await?;
+    let refunds = refunds.data.iter().rev().map(|refund| (refund.created, Back::Refund(refund)));
+    let disputes = disputes.data.iter().rev().map(|dispute| (dispute.created, Back::Dispute(dispute)));
+    let mut all: Vec<(i64, Back<'_>)> = refunds.chain(disputes).collect();
+    all.sort_by_key(|(created, _)| *created);
+    for (_, back) in all {
+        match back {
+            Back::Refund(refund) => refund::note(cards, refund, intent, None).await?,
+            Back::Dispute(dispute) => dispute::note(cards, dispute, intent).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a dispute, after what else went back of its charge before.
+///
+/// # Errors
+/// As [`payment`], and [`Error::DisputeDiffers`].
+pub async fn dispute(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let found = cards.fetch(&RetrieveDispute::new(id)).await?;
+    let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
+        return Ok(Synced::Ignored);
+    };
+    if charge(cards, found.charge.id().as_str()).await? == Synced::Ignored {
+        return Ok(Synced::Ignored);
+    }
+    dispute::note(cards, &found, &intent).await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at what a card's issuer holds for fraud.
+///
+/// # Errors
+/// As [`payment`].
+pub async fn warning(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let found = cards.fetch(&RetrieveRadarEarlyFraudWarning::new(id)).await?;
+    let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
+        return Ok(Synced::Ignored);
+    };
+    // A dispute that came first leaves nothing to refund.
+    if charge(cards, found.charge.id().as_str()).await? == Synced::Ignored {
+        return Ok(Synced::Ignored);
+    }
+    warning::note(cards, &found, &intent).await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at a refund, after what else went back of its charge before.
 ///
 /// # Errors
 /// As [`payment`].
@@ -187,7 +244,11 @@ pub async fn refund(cards: &Cards, id: &str) -> Result<Synced, Error> {
     let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
         return Ok(Synced::Ignored);
     };
-    if payment(cards, &intent).await? == Synced::Ignored {
+    let looked = match &found.charge {
+        Some(of) => charge(cards, of.id().as_str()).await?,
+        None => payment(cards, &intent).await?,
+    };
+    if looked == Synced::Ignored {
         return Ok(Synced::Ignored);
     }
     refund::note(cards, &found, &intent, None).await?;
@@ -195,13 +256,13 @@ pub async fn refund(cards: &Cards, id: &str) -> Result<Synced, Error> {
 }
 
 /// Books what the processor kept of a movement, once.
-async fn book_fee(conn: &mut PgConnection, cards: &Cards, line: &BalanceTransaction) -> Result<(), Error> {
-    let fee = from_cents(line.fee).unwrap_or(NanoUsd::ZERO);
+pub(super) async fn book_fee(conn: &mut PgConnection, cards: &Cards, line: &str, cents: i64) -> Result<(), Error> {
+    let fee = from_cents(cents).unwrap_or(NanoUsd::ZERO);
     let (fees, clearing) = (AccountKind::StripeFees, AccountKind::StripeClearing);
     let posting = Posting::new(LedgerAccount::platform(fees), LedgerAccount::platform(clearing), fee);
     let postings: Vec<Posting> = posting.into_iter().collect();
     if !postings.is_empty() {
-        let cause = Cause::ProcessorFee(line.id.to_string());
+        let cause = Cause::ProcessorFee(line.to_owned());
         store::transfers::book(conn, &Transfer { id: cards.env().mint(), cause, postings }).await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use billing::account::{AccountKind, LedgerAccount};
+use billing::dispute::Dispute;
 use billing::stripe::inbox;
 use billing::{Cards, StripeConfig, Topup};
 use fake_stripe::{FakeStripe, Knobs, hooks, objects};
@@ -90,6 +91,30 @@ impl Shop {
         self.find(topup.id).await
     }
 
+    /// The charge that paid a top-up.
+    pub fn charge_of(&self, topup: &Topup) -> String {
+        let intent = topup.payment_intent.as_deref().unwrap();
+        let charge = self.fake.with(|books| books.payment_intents[intent].latest_charge.clone());
+        charge.unwrap().into_id().to_string()
+    }
+
+    /// A cardholder disputes a top-up, or so many cents of it; the processor's name for that.
+    pub fn dispute(&self, topup: &Topup, cents: Option<i64>) -> String {
+        let charge = self.charge_of(topup);
+        let made = self.fake.with(|books| objects::disputes::open(books, &charge, cents, "fraudulent")).unwrap();
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The bank decides.
+    pub fn decide(&self, dispute: &str, is_won: bool) {
+        self.fake.with(|books| objects::disputes::close(books, dispute, is_won)).unwrap();
+    }
+
+    pub async fn find_dispute(&self, id: &str) -> Dispute {
+        let mut conn = self.db.acquire().await.unwrap();
+        billing::store::disputes::find(&mut conn, id).await.unwrap().unwrap()
+    }
+
     pub async fn find(&self, topup: TopupId) -> Topup {
         let mut conn = self.db.acquire().await.unwrap();
         billing::store::topups::find(&mut conn, topup).await.unwrap().unwrap()
@@ -141,6 +166,10 @@ impl Shop {
             AccountKind::StripeFees,
             AccountKind::TaxPayable,
             AccountKind::RefundsInFlight,
+            AccountKind::DisputeReceivable,
+            AccountKind::DisputeLoss,
+            AccountKind::DisputeFees,
+            AccountKind::Bank,
         ];
         let mut ledger = BTreeMap::new();
         for kind in platform {
