@@ -9,6 +9,7 @@ mod gcra;
 mod headers;
 mod line;
 mod permit;
+mod presence;
 mod rows;
 mod share;
 mod shared;
@@ -32,6 +33,7 @@ use crate::store::rate_limits;
 
 pub use headers::RateHeaders;
 pub use permit::Permit;
+pub use presence::{Presence, Refused};
 pub use upkeep::Upkeep;
 
 /// The limits in force. Clones share one count.
