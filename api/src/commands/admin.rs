@@ -10,6 +10,8 @@ mod price;
 mod project;
 mod provider;
 mod quarantine;
+mod rate_limit;
+mod whose;
 
 use clap::Subcommand;
 use protocol::Env;
@@ -44,6 +46,9 @@ enum Command {
     /// What keys, projects and organizations may spend at most.
     #[command(subcommand)]
     Limit(limit::Command),
+    /// How much keys, projects and organizations may ask for at a time: requests, tokens, places.
+    #[command(subcommand)]
+    RateLimit(rate_limit::Command),
     /// Give an organization credit.
     Grant(grant::Args),
     /// Take rates.
@@ -89,6 +94,7 @@ pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor) -> Result<V
         Command::Project(command) => project::run(&desk, command).await,
         Command::Key(command) => key::run(&desk, command).await,
         Command::Limit(command) => limit::run(&desk, command).await,
+        Command::RateLimit(command) => rate_limit::run(&desk, command).await,
         Command::Grant(args) => grant::run(&desk, args).await,
         Command::Price(command) => price::run(&desk, command).await,
         Command::Model(command) => model::run(&desk, command).await,
