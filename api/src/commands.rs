@@ -81,6 +81,9 @@ pub enum Error {
     /// The pool could not be set up.
     #[error("scheduler: {0}")]
     Scheduler(#[from] scheduler::Error),
+    /// Another gateway counts limits apart from this one.
+    #[error(transparent)]
+    Presence(#[from] crate::limits::Refused),
     /// A file or socket.
     #[error("{what}: {source}")]
     Io {

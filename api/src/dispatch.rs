@@ -86,7 +86,8 @@ pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispat
     }
 }
 
-/// Turns to the next model that has offers the money reaches for; `false` when none is left.
+/// Turns to the next model that has offers, within limits of its own, that the money reaches for; `false` when none
+/// is left.
 async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
     if plan.fallbacks.is_empty() {
         return false;
@@ -98,6 +99,10 @@ async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
         let Ok((ask, prompt)) = considered else { continue };
         let Decision::Place { offers, .. } = app.scheduler.acquire(&ask, &mut generation.rng()).await else { continue };
         let Some(held) = hold::of(&app, &ask, prompt, offers) else { continue };
+        let most = u64::from(prompt.tokens) + u64::from(held.output_tokens);
+        if !generation.is_let_in(&ask.model, most).await {
+            continue;
+        }
         if generation.turn_to(Arc::clone(&ask.model), prompt, held.output_tokens, held.ceiling) {
             plan.ask = Ask { held: generation.held(), ..ask };
             (plan.offers, plan.first_body) = (held.offers, None);

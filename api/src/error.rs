@@ -358,6 +358,8 @@ pub fn kind_name(status: u16) -> &'static str {
 pub struct Told {
     /// The stable code, where there is one.
     pub code: Option<&'static str>,
+    /// The path of the field at fault.
+    pub param: Option<String>,
     /// The words for the client.
     pub message: String,
 }
@@ -365,7 +367,8 @@ pub struct Told {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, self.body().to_string()).into_response();
-        response.extensions_mut().insert(Told { code: self.0.code, message: self.0.message.clone() });
+        let (param, message) = (self.0.param.clone(), self.0.message.clone());
+        response.extensions_mut().insert(Told { code: self.0.code, param, message });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.0.retry {

@@ -12,6 +12,8 @@ mod price;
 mod project;
 mod provider;
 mod quarantine;
+mod rate_limit;
+mod whose;
 
 use billing::{Cards, StripeConfig};
 use clap::Subcommand;
@@ -47,6 +49,9 @@ enum Command {
     /// What keys, projects and organizations may spend at most.
     #[command(subcommand)]
     Limit(limit::Command),
+    /// How much keys, projects and organizations may ask for at a time: requests, tokens, places.
+    #[command(subcommand)]
+    RateLimit(rate_limit::Command),
     /// Give an organization credit.
     Grant(grant::Args),
     /// Take rates.
@@ -112,6 +117,7 @@ pub async fn execute_with(
         Command::Project(command) => project::run(&desk, command).await,
         Command::Key(command) => key::run(&desk, command).await,
         Command::Limit(command) => limit::run(&desk, command).await,
+        Command::RateLimit(command) => rate_limit::run(&desk, command).await,
         Command::Grant(args) => grant::run(&desk, args).await,
         Command::Price(command) => price::run(&desk, command).await,
         Command::Model(command) => model::run(&desk, command).await,

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use platform::db::DatabaseConfig;
 use platform::embedded::{Embedded, EmbeddedConfig};
 use platform::shutdown::Shutdown;
+use platform::worker;
 use protocol::Env;
 use tokio::net::TcpListener;
 
 use super::Error;
 use crate::config::Config;
 use crate::lanes::Lanes;
+use crate::limits::Presence;
 use crate::state::{App, AppState};
 use crate::{run, serve};
 
@@ -90,8 +92,10 @@ impl Broker {
         let listen = config.server.listen;
         let db = platform::db::connect(&database).await?;
         platform::db::migrate(&db).await?;
+        let presence = Presence::claim(&db, &config.limits, &config.redis).await?;
         let app = AppState(Arc::new(App::build(config, env, db, metrics, shutdown).await?));
         run::spawn_all(&app);
+        worker::spawn(app.env.clone(), presence, &app.shutdown);
         let listener = TcpListener::bind(listen)
             .await
             .map_err(Error::io(format!("listening on {listen} (set server.listen to a free address)")))?;

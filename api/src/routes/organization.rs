@@ -20,7 +20,7 @@ use crate::store::audit::{Actor, Entry};
 /// Longest name of anything.
 const MAX_NAME: usize = 200;
 /// The last second a time may name: the end of the year 9999.
-const LAST_SECOND: i64 = 253_402_300_799;
+pub(super) const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Every route under `/organization`.
 pub fn routes() -> Router<AppState> {

@@ -13,5 +13,6 @@ mod limits;
 mod node_killed;
 mod redis;
 mod settings;
+mod side_by_side;
 mod spawn;
 mod world;

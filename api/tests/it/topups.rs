@@ -21,13 +21,7 @@ impl Shop {
         let (env, _) = platform::testing::env(8);
         let knobs = Knobs { tax_bps: 800, ..Knobs::default() };
         let fake = FakeStripe::start(([127, 0, 0, 1], 0).into(), env, knobs).await.unwrap();
-        let url = fake.url();
-        let test = TestApp::start_with(|config: &mut Config| {
-            config.stripe.secret_key = Some("sk_test_1".into());
-            config.stripe.webhook_secret = Some(SECRET.into());
-            config.stripe.api_base = Some(url);
-        })
-        .await;
+        let test = TestApp::start_with(|config| takes_cards(config, &fake)).await;
         let key = manager(&test).await;
         Self { test, fake, key }
     }
@@ -43,23 +37,38 @@ impl Shop {
     }
 
     async fn hook(&self, body: &Value, secret: &str) -> Reply {
-        let signature = hooks::sign(&body.to_string(), secret, self.test.app.env.now().unix_seconds());
-        let call = self.test.call(Method::POST, "/hooks/stripe").header("stripe-signature", &signature);
-        call.json(body).send().await
+        hook(&self.test, body, secret).await
     }
 
-    /// Pays at the page of a top-up, and the processor tells.
     async fn pay(&self, topup: &Value) {
-        let url = text(&topup["checkout_url"]);
-        let session = url.rsplit_once('/').unwrap().1.to_owned();
-        self.fake.with(|books| objects::checkout::pay(books, &session, "4242424242424242")).unwrap();
-        let told: Vec<Value> = self.fake.with(|books| books.events.values().map(fake_stripe::books::shown).collect());
-        for event in told {
-            assert_eq!(self.hook(&event, SECRET).await.status, 200);
-        }
-        let cards = self.test.app.cards.as_ref().unwrap();
-        billing::stripe::inbox::work(cards, self.test.app.env.now()).await.unwrap();
+        pay(&self.test, &self.fake, topup).await;
     }
+}
+
+/// Settings of a broker that takes cards through `fake`.
+pub fn takes_cards(config: &mut Config, fake: &FakeStripe) {
+    config.stripe.secret_key = Some("sk_test_1".into());
+    config.stripe.webhook_secret = Some(SECRET.into());
+    config.stripe.api_base = Some(fake.url());
+}
+
+async fn hook(test: &TestApp, body: &Value, secret: &str) -> Reply {
+    let signature = hooks::sign(&body.to_string(), secret, test.app.env.now().unix_seconds());
+    let call = test.call(Method::POST, "/hooks/stripe").header("stripe-signature", &signature);
+    call.json(body).send().await
+}
+
+/// Pays at the page of a top-up, and the processor tells.
+pub async fn pay(test: &TestApp, fake: &FakeStripe, topup: &Value) {
+    let url = text(&topup["checkout_url"]);
+    let session = url.rsplit_once('/').unwrap().1.to_owned();
+    fake.with(|books| objects::checkout::pay(books, &session, "4242424242424242")).unwrap();
+    let told: Vec<Value> = fake.with(|books| books.events.values().map(fake_stripe::books::shown).collect());
+    for event in told {
+        assert_eq!(hook(test, &event, SECRET).await.status, 200);
+    }
+    let cards = test.app.cards.as_ref().unwrap();
+    billing::stripe::inbox::work(cards, test.app.env.now()).await.unwrap();
 }
 
 async fn manager(test: &TestApp) -> String {

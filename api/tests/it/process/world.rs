@@ -71,6 +71,14 @@ impl World {
         (broker, format!("http://{address}"))
     }
 
+    /// Another broker with settings of its own, which does not start; what it says.
+    pub async fn turned_away(&self, name: &str, settings: &str) -> String {
+        let (mut broker, _) = launch(self.dir.path(), name, &self.postgres.url(), "127.0.0.1:0", settings);
+        let status = broker.ended(PATIENCE).await;
+        assert!(!status.success(), "{}", broker.said());
+        broker.said()
+    }
+
     /// An organization with five dollars and a key.
     pub async fn customer(&self) -> Customer {
         customer(&self.postgres.url()).await
@@ -163,6 +171,17 @@ impl World {
 }
 
 async fn broker(dir: &Path, name: &str, database: &str, address: &str, settings: &str) -> (Process, String) {
+    let (mut broker, file) = launch(dir, name, database, address, settings);
+    let (address, _) = until("the broker listens", PATIENCE, async || {
+        broker.assert_running();
+        std::fs::read_to_string(&file).ok()
+    })
+    .await;
+    (broker, address)
+}
+
+/// A broker that starts, and the file it writes its address to.
+fn launch(dir: &Path, name: &str, database: &str, address: &str, settings: &str) -> (Process, PathBuf) {
     let (config, file) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.address")));
     let text = format!(
         "[server]\nlisten = \"{address}\"\nreplica = \"{name}\"\ndrain_timeout_ms = 3000\n{settings}\n\
@@ -174,13 +193,7 @@ async fn broker(dir: &Path, name: &str, database: &str, address: &str, settings:
     let mut command = steelyard();
     command.env("DATABASE_URL", database).arg("--config").arg(&config);
     command.arg("serve").arg("--address-file").arg(&file);
-    let mut broker = Process::spawn(command, &dir.join(format!("{name}.log")));
-    let (address, _) = until("the broker listens", PATIENCE, async || {
-        broker.assert_running();
-        std::fs::read_to_string(&file).ok()
-    })
-    .await;
-    (broker, address)
+    (Process::spawn(command, &dir.join(format!("{name}.log"))), file)
 }
 
 /// An organization with five dollars and a key, made by hand in a database.
