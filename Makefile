@@ -61,8 +61,8 @@ conformance: $(STEELYARD) ## The field's own clients and judges against a broker
 	STEELYARD_ENGINE_DIR="$$engine" STEELYARD_BIN=$(STEELYARD) OPENAI_SPEC="$(OPENAI_SPEC)" scripts/conformance/run.sh $(ARGS)
 
 .PHONY: clients
-clients: ## Generate clients from the OpenAPI document and compile them (ARGS="python typescript")
-	@scripts/conformance/clients.sh $(ARGS)
+clients: $(STEELYARD) ## Generate clients from the OpenAPI document, compile them and let them ask a broker (ARGS="python rust")
+	@STEELYARD_BIN=$(STEELYARD) scripts/conformance/clients.sh $(ARGS)
 
 .PHONY: check
 check: setup-build ## Formatting and lints, as strict as CI

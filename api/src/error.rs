@@ -256,6 +256,12 @@ impl ApiError {
         let causes = std::iter::successors(error.source(), |cause| cause.source());
         let chain = causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"));
         tracing::error!(error = chain, "a request failed on our side");
+        Self::fault()
+    }
+
+    /// 500, as a client is told of every fault of ours. Logs nothing: see [`ApiError::internal`].
+    #[must_use]
+    pub(crate) fn fault() -> Self {
         let message = "something went wrong on our side; the request id identifies it";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Server, Some("internal_error"), message)
     }

@@ -14,6 +14,7 @@ mod inference_paths;
 mod inference_schemas;
 mod kind;
 mod page;
+mod parameters;
 mod paths;
 mod provider_paths;
 mod provider_schemas;
@@ -156,6 +157,7 @@ fn document() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).expect("the document's types are representable");
     document["webhooks"] = json!({});
     words::write(&mut document);
+    parameters::write(&mut document);
     standing::add(&mut document);
     headers::add(&mut document);
     events::add(&mut document);
