@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod demo;
+pub mod ledger;
 mod openapi;
 pub mod reconcile;
 mod serve;
@@ -41,6 +42,8 @@ enum Command {
     Admin(admin::Args),
     /// Check that the books add up. Exits 1 when they don't.
     Reconcile(reconcile::Args),
+    /// Show the books as they stand.
+    Ledger(ledger::Args),
     /// What has no known outcome at the card processor, and what a person does about it.
     Stripe(stripe::Args),
     /// Bring the database's schema up to date and exit.
@@ -123,6 +126,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Demo(args) => demo::run(args, config, env).await,
         Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
         Command::Reconcile(args) => reconcile::run(args, open(&config).await?, &config.billing.lease).await,
+        Command::Ledger(args) => ledger::run(args, open(&config).await?).await,
         Command::Stripe(args) => stripe::run(args, open(&config).await?, env, config.stripe).await,
         Command::Migrate => {
             let db = open(&config).await?;

@@ -8,6 +8,7 @@ pub mod account;
 pub mod budget;
 mod calendar;
 pub mod config;
+pub mod document;
 mod error;
 pub mod grant;
 mod hold;
@@ -27,6 +28,7 @@ pub mod stripe;
 pub mod topup;
 
 pub use budget::{Budget, BudgetScope, Reset};
+pub use calendar::Month;
 pub use config::{AckMode, Config};
 pub use error::Error;
 pub use grant::{GrantKind, Granted, NewGrant, grant};

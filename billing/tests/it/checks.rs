@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 22] = [
+const CORRUPTIONS: [(&str, &str); 23] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -89,6 +89,13 @@ const CORRUPTIONS: [(&str, &str); 22] = [
         "insert into refund_intents (refund_intent_id, account_id, topup_id, grant_id, credit_nano_usd, tax_nano_usd,
                                      state, created_at)
          values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 10000000, 0, 'open', now())",
+    ),
+    (
+        "the newest statements and receipts can be built again, byte for byte",
+        "insert into documents (document_id, account_id, kind, month, issuer, layout, issued_at, pdf, pdf_sha256, csv,
+                                csv_sha256)
+         select gen_random_uuid(), account_id, 'statement', '2026-01', 'Steelyard', 1, now(), 'altered',
+                sha256('altered'), '', sha256('') from accounts",
     ),
     (
         "tables that are only added to refuse changes",
