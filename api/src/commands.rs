@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod demo;
+pub mod ledger;
 mod openapi;
 pub mod reconcile;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Admin(admin::Args),
     /// Check that the books add up. Exits 1 when they don't.
     Reconcile(reconcile::Args),
+    /// Show the books as they stand.
+    Ledger(ledger::Args),
     /// What has no known outcome at the card processor, and what moved there without a booking here.
     Stripe(stripe::Args),
     /// What the card processor told: what was given up, and what was never told.
@@ -131,6 +134,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Demo(args) => demo::run(args, config, env).await,
         Command::Admin(args) => admin::run(args, open(&config).await?, env, config.stripe).await,
         Command::Reconcile(args) => reconcile::run(args, open(&config).await?, env, config).await,
+        Command::Ledger(args) => ledger::run(args, open(&config).await?).await,
         Command::Stripe(args) => stripe::run(args, open(&config).await?).await,
         Command::Webhooks(args) => webhooks::run(args, open(&config).await?, env, config.stripe).await,
         Command::Migrate => {

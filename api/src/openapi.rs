@@ -14,6 +14,8 @@ mod inference_paths;
 mod inference_schemas;
 mod kind;
 mod page;
+mod paper_paths;
+mod paper_schemas;
 mod parameters;
 mod paths;
 mod provider_paths;
@@ -75,6 +77,7 @@ use utoipa::{Modify, OpenApi};
         account_paths::create_admin_api_key, account_paths::retrieve_admin_api_key,
         account_paths::delete_admin_api_key, account_paths::list_audit_logs, account_paths::get_usage_completions,
         account_paths::get_usage_embeddings, account_paths::get_costs,
+        paper_paths::export_ledger, paper_paths::list_documents, paper_paths::download_document,
         webhook_paths::list_organization_webhooks, webhook_paths::create_organization_webhook,
         webhook_paths::retrieve_organization_webhook, webhook_paths::update_organization_webhook,
         webhook_paths::delete_organization_webhook, webhook_paths::rotate_organization_webhook_secret,

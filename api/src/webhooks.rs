@@ -16,7 +16,7 @@ pub use fanout::Fanout;
 pub use secret::WebhookSecret;
 
 /// What an organization can be told of.
-const OF_ORGANIZATIONS: [&str; 7] = [
+const OF_ORGANIZATIONS: [&str; 10] = [
     "batch.completed",
     "batch.failed",
     "batch.expired",
@@ -24,6 +24,9 @@ const OF_ORGANIZATIONS: [&str; 7] = [
     "fine_tuning.job.succeeded",
     "fine_tuning.job.failed",
     "fine_tuning.job.cancelled",
+    "key.spend_limit.threshold_reached",
+    "project.spend_limit.threshold_reached",
+    "organization.spend_limit.threshold_reached",
 ];
 /// What a provider can be told of.
 const OF_PROVIDERS: [&str; 3] =

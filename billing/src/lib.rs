@@ -9,6 +9,7 @@ pub mod budget;
 mod calendar;
 pub mod config;
 pub mod dispute;
+pub mod document;
 mod error;
 pub mod grant;
 mod hold;
@@ -29,6 +30,7 @@ pub mod topup;
 pub mod warning;
 
 pub use budget::{Budget, BudgetScope, Reset};
+pub use calendar::Month;
 pub use config::{AckMode, Config};
 pub use error::Error;
 pub use grant::{GrantKind, Granted, NewGrant, grant};

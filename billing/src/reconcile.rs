@@ -41,7 +41,7 @@ impl Report {
 /// happens, few enough to read with every run.
 const PRICED_AGAIN: i64 = 500;
 /// The longest one check may take: a request's limit is far too short for sums over everything.
-const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
+pub(crate) const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
 /// A living replica reaps twice a minute; this much past its time, a lease was forgotten.
 const REAP_SLACK_S: f64 = 300.0;
 
@@ -55,6 +55,7 @@ macro_rules! check {
 }
 
 mod cards;
+mod papers;
 mod stripe;
 
 /// Runs every check, with the settings leases have by default. See [`reconcile_with`].
@@ -121,6 +122,7 @@ pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Rep
     earnings(conn, &mut report).await?;
     priced_again(conn, &mut report).await?;
     cards::check(conn, &mut report).await?;
+    papers::check(conn, &mut report).await?;
     safeguards(conn, &mut report).await?;
     Ok(report)
 }
@@ -302,15 +304,19 @@ async fn usage(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx:
     check!(conn, report, "hourly usage is the sum of usage rows below the watermark",
         count "select count(*) from usage_hours",
         differ "with sums as (
-                  select account_id, key_id, sum(charge_nano_usd) as charge, count(*) as requests
-                    from usage u, fold_watermark w where u.xid < w.xid group by account_id, key_id),
-                hours as (
-                  select account_id, key_id, sum(charge_nano_usd) as charge, sum(requests) as requests
-                    from usage_hours group by account_id, key_id)
-                select 'key ' || key_id || ' has ' || coalesce(h.charge, 0) || ' by hour, and rows over '
-                       || coalesce(s.charge, 0)
-                  from hours h full join sums s using (account_id, key_id)
-                 where (h.charge, h.requests) is distinct from (s.charge, s.requests) limit 100");
+                  select date_trunc('hour', settled_at, 'UTC') as hour, account_id, project_id, key_id, model,
+                         count(*) as requests, sum(prompt) as prompt, sum(cached_prompt) as cached_prompt,
+                         sum(cache_write) as cache_write, sum(completion) as completion,
+                         sum(internal_reasoning) as internal_reasoning, sum(charge_nano_usd) as charge_nano_usd
+                    from usage u, fold_watermark w where u.xid < w.xid group by 1, 2, 3, 4, 5)
+                select 'hour ' || hour || ' of key ' || key_id || ' with ' || model || ' has '
+                       || coalesce(h.charge_nano_usd, 0) || ' for ' || coalesce(h.requests, 0)
+                       || ' requests, and rows over ' || coalesce(s.charge_nano_usd, 0) || ' for ' || coalesce(s.requests, 0)
+                  from usage_hours h full join sums s using (hour, account_id, project_id, key_id, model)
+                 where (h.requests, h.prompt, h.cached_prompt, h.cache_write, h.completion, h.internal_reasoning,
+                        h.charge_nano_usd)
+                       is distinct from (s.requests, s.prompt, s.cached_prompt, s.cache_write, s.completion,
+                                         s.internal_reasoning, s.charge_nano_usd) limit 100");
     Ok(())
 }
 

@@ -15,16 +15,20 @@
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
 //! `usage`, `attempts`, `transfers` and `postings` are only inserted into, in the order of their ids, and
-//! `fold_watermark` is locked by the fold alone.
+//! `fold_watermark` is locked by the fold alone. `spend_alerts` are added by the fold, and locked alone by whoever
+//! tells of them.
 
 pub mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod budget_leases;
 pub mod budgets;
 pub mod disputes;
+pub mod documents;
 pub mod earnings;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;
+pub mod journal;
 pub(crate) mod leases;
 pub(crate) mod line;
 pub(crate) mod partitions;
@@ -34,6 +38,7 @@ pub mod refunds;
 pub(crate) mod replicas;
 pub mod reports;
 pub(crate) mod rows;
+pub mod statements;
 pub mod stripe_calls;
 pub mod stripe_events;
 pub mod stripe_lines;

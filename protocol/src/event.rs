@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, NodeId, OrganizationId, ProviderId};
+use crate::{KeyId, NanoUsd, NodeId, OrganizationId, ProjectId, ProviderId, Timestamp};
 
 /// Something that has happened. Consumers must take each at least once and act on it idempotently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,4 +33,31 @@ pub enum Event {
         /// Which node.
         node: NodeId,
     },
+    /// What was charged under a spend limit has reached a part of it. Told once for each part and window.
+    SpendThresholdReached {
+        /// Who pays.
+        organization: OrganizationId,
+        /// Whose limit.
+        spender: Spender,
+        /// Which part, in percent.
+        threshold_percent: u8,
+        /// The whole.
+        limit: NanoUsd,
+        /// What was charged when it was noticed.
+        spent: NanoUsd,
+        /// When the window began; `None` for a limit that never starts anew.
+        window_starts_at: Option<Timestamp>,
+    },
+}
+
+/// Whom a spend limit binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spender {
+    /// One key.
+    Key(KeyId),
+    /// All keys of a project.
+    Project(ProjectId),
+    /// All projects of an organization.
+    Organization(OrganizationId),
 }

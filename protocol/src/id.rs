@@ -140,6 +140,8 @@ ids! {
     TopupId = "topup_";
     /// Credit on its way back to a card.
     RefundId = "refund_";
+    /// A statement or a receipt.
+    DocumentId = "doc_";
 }
 
 impl RequestId {

@@ -22,7 +22,7 @@ pub mod wallet;
 
 pub use env::Env;
 pub use id::{
-    AttemptId, BootId, ChallengeId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
+    AttemptId, BootId, ChallengeId, DocumentId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
     OrganizationId, ProjectId, ProviderId, ReceiptId, RefundId, RequestId, ServiceAccountId, TopupId, TransferId,
     WebhookId,
 };

@@ -3,6 +3,8 @@
 
 mod admin_keys;
 mod audit_logs;
+mod documents;
+mod ledger;
 mod model_permissions;
 mod project_keys;
 mod projects;
@@ -34,6 +36,8 @@ pub fn routes() -> Router<AppState> {
         .merge(admin_keys::routes())
         .merge(audit_logs::routes())
         .merge(usage::routes())
+        .merge(ledger::routes())
+        .merge(documents::routes())
 }
 
 /// A change the holder of an admin key made, now.

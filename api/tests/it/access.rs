@@ -24,6 +24,7 @@ fn filled(path: &str) -> String {
         .replace("{key}", &format!("key_{nobody}"))
         .replace("{topup}", &format!("topup_{nobody}"))
         .replace("{webhook}", &format!("whk_{nobody}"))
+        .replace("{document}", &format!("doc_{nobody}"))
         .replace("{id}", "resp_1");
     assert!(!filled.contains('{'), "an id of {path} is not known here");
     let bare = ["/health/", "/hooks/", "/metrics", "/openapi", "/docs"].iter().any(|own| filled.starts_with(own));

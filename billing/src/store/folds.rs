@@ -1,4 +1,5 @@
-//! Postings, usage and how attempts ended, added up as far as every transaction below a watermark has ended.
+//! Postings, usage and how attempts ended, added up as far as every transaction below a watermark has ended; and
+//! what of limits that usage has reached.
 
 use sqlx::PgConnection;
 
@@ -50,6 +51,7 @@ pub(crate) async fn fold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .execute(&mut *conn)
     .await?;
     super::uptime::fold(&mut *conn, &marks.from, &marks.upto).await?;
+    super::alerts::notice(&mut *conn, &marks.from, &marks.upto).await?;
     sqlx::query!("update fold_watermark set xid = greatest(xid, $1::text::xid8)", marks.upto).execute(conn).await?;
     Ok(())
 }

@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 24] = [
+const CORRUPTIONS: [(&str, &str); 25] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -99,6 +99,13 @@ const CORRUPTIONS: [(&str, &str); 24] = [
         "insert into stripe_balance_txns (txn_id, kind, category, currency, amount_cents, fee_cents, created_at,
                                           cause_kind, cause_id)
          select 'txn_1', 'charge', 'charge', 'usd', 1, 0, now(), cause_kind, cause_id from transfers limit 1",
+    ),
+    (
+        "the newest statements and receipts can be built again, byte for byte",
+        "insert into documents (document_id, account_id, kind, month, issuer, layout, issued_at, pdf, pdf_sha256, csv,
+                                csv_sha256)
+         select gen_random_uuid(), account_id, 'statement', '2026-01', 'Steelyard', 1, now(), 'altered',
+                sha256('altered'), '', sha256('') from accounts",
     ),
     (
         "tables that are only added to refuse changes",

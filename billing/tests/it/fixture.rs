@@ -33,6 +33,7 @@ pub fn quiet() -> Config {
     config.loops.partitions_ms = never;
     config.loops.prices_ms = never;
     config.loops.reports_ms = never;
+    config.loops.documents_ms = never;
     config.lease.renew_s = 3_600;
     config.pricing.default_take_bps = 0;
     config
@@ -192,6 +193,25 @@ pub fn settlement(env: &Env, price: &Arc<PriceRow>, outcome: Outcome, cost: u32)
         finished_at: now,
         service_tier: Some("default".into()),
         routing: None,
+    }
+}
+
+/// Folds until everything booked so far is in it: a fold leaves out what an older transaction may still add, also one
+/// of another database of the server.
+pub async fn fold_all(db: &PgPool) {
+    let last: Option<String> = sqlx::query_scalar(
+        "select greatest((select max(xid::text::numeric) from usage), (select max(xid::text::numeric) from postings))::text",
+    )
+    .fetch_one(db)
+    .await
+    .unwrap();
+    let folded = "select xid::text::numeric > coalesce($1::text::numeric, 0) from fold_watermark";
+    loop {
+        billing::run::fold(db).await.unwrap();
+        if sqlx::query_scalar::<_, bool>(folded).bind(&last).fetch_one(db).await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Billing against a real Postgres.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod books;
 mod budgets;
 mod cards;
@@ -9,6 +10,7 @@ mod fixture;
 mod holds;
 mod leases;
 mod model;
+mod papers;
 mod pricing;
 mod quarantine;
 mod replicas;
