@@ -10,6 +10,7 @@ pub mod payment_intents;
 pub mod payment_methods;
 pub mod refunds;
 pub mod setup_intents;
+pub mod tax;
 
 use serde_json::Value;
 
@@ -57,6 +58,8 @@ pub fn call(books: &mut Books, method: &str, path: &str, form: &Form) -> Result<
         ("POST", ["disputes", id, "close"]) => disputes::close(books, id, false)?,
         ("GET", ["balance_transactions"]) => balance::list(books, form)?,
         ("GET", ["balance_transactions", id]) => find(books, "balance_transaction", id)?,
+        ("POST", ["tax", "calculations"]) => tax::calculate(books, form)?,
+        ("POST", ["tax", "transactions", "create_from_calculation"]) => tax::record(books, form)?,
         ("GET", ["invoices"]) => invoices::list(books, form)?,
         ("GET", ["invoices", id]) => find(books, "invoice", id)?,
         ("GET", ["events"]) => events(books, form)?,
