@@ -7,9 +7,11 @@
 pub mod account;
 pub mod budget;
 mod calendar;
+pub mod card;
 pub mod config;
 mod error;
 pub mod grant;
+pub mod history;
 mod hold;
 mod lease;
 pub mod ledger;
@@ -17,6 +19,7 @@ mod name;
 pub mod outcome;
 pub mod price_book;
 pub mod quarantine;
+pub mod recharge;
 pub mod reconcile;
 pub mod refund;
 pub mod run;
@@ -25,6 +28,7 @@ mod settle;
 pub mod store;
 pub mod stripe;
 pub mod topup;
+pub mod velocity;
 
 pub use budget::{Budget, BudgetScope, Reset};
 pub use config::{AckMode, Config};

@@ -119,7 +119,7 @@ pub async fn request(
 ) -> Result<Vec<Refund>, Error> {
     let now = cards.env().now();
     let mut tx = cards.db().begin().await?;
-    grant::burn(&mut tx, account).await?;
+    grant::expire(&mut tx, cards.env(), account).await?;
     let (mut wanted, mut parts) = (amount, Vec::new());
     let mut left = whole_cents(refunds::available(&mut tx, account).await?);
     let purchases = refunds::list_purchases(&mut tx, account, topup).await?;

@@ -220,7 +220,7 @@ pub async fn fold(db: &PgPool) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// Takes what was spent from grants, and expired promo credit from accounts. Returns how much went from
+/// Takes what was spent from grants, and expired gifts from accounts. Returns how much went from
 /// grants.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod run;
 mod signature;
 pub mod sync;
+pub(crate) mod tax;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use sqlx::PgPool;
 use crate::Error;
 
 pub use calls::CallRow;
-pub(crate) use calls::{Call, Class};
+pub(crate) use calls::{Call, Class, KEY_LIVES};
 pub use config::StripeConfig;
 pub use signature::{SignatureError, verify};
 

@@ -88,6 +88,16 @@ async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, sc
                 object: node.to_string(),
             }))
         }
+        Event::RechargeDeclined { organization, topup, .. } => Ok(Some(News {
+            owner: Owner::Organization(*organization),
+            kind: "credits.auto_recharge.declined",
+            object: topup.to_string(),
+        })),
+        Event::RechargeStopped { organization, topup, .. } => Ok(Some(News {
+            owner: Owner::Organization(*organization),
+            kind: "credits.auto_recharge.stopped",
+            object: topup.to_string(),
+        })),
         Event::KeyRevoked { .. }
         | Event::AccountSuspended { .. }
         | Event::CreditGranted { .. }

@@ -2,7 +2,10 @@
 
 mod history;
 mod inbox;
+mod recharge;
 mod refunds;
-mod support;
+mod saved;
+pub mod support;
 mod topups;
+mod velocity;
 mod windows;
