@@ -1,6 +1,7 @@
 //! One file per resource.
 
 mod access;
+pub mod auto_recharge;
 pub mod bandwidth;
 pub mod challenges;
 pub mod credits;
@@ -10,6 +11,7 @@ pub mod endpoints;
 pub mod generation;
 pub mod health;
 pub mod heartbeats;
+pub mod history;
 pub mod hooks;
 pub mod key;
 pub mod keys;
@@ -19,6 +21,7 @@ pub mod models;
 pub mod nodes;
 pub mod offers;
 pub mod organization;
+pub mod payment_methods;
 pub mod providers;
 pub mod refunds;
 pub mod reports;

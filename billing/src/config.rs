@@ -80,7 +80,7 @@ pub struct Leasing {
 pub struct Loops {
     /// Adds new postings and usage to the folds.
     pub fold_ms: u64,
-    /// Takes what was spent from the grants, and expired promo credit from the accounts.
+    /// Takes what was spent from the grants, and expired gifts from the accounts.
     pub burn_ms: u64,
     /// Closes leases that outlived their grace.
     pub reap_ms: u64,

@@ -2,6 +2,8 @@
 
 use protocol::{KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, RefundId, RequestId, TopupId};
 
+use crate::velocity::Limit;
+
 /// Why money could not be set aside, booked or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -124,6 +126,28 @@ pub enum Error {
     TopupPending {
         /// Which.
         topup: TopupId,
+    },
+    /// More than an organization this young buys or saves in a day.
+    #[error("{account} is young here and {limit}; try again tomorrow")]
+    TooMuch {
+        /// Whose account.
+        account: OrganizationId,
+        /// What is limited.
+        limit: Limit,
+    },
+    /// A rule that charges a card by itself and can't be meant.
+    #[error("{field} {reason}")]
+    RechargeRule {
+        /// What is at fault.
+        field: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// No such saved card, or none at all.
+    #[error("{account} has no such saved card; save one first")]
+    NoCard {
+        /// Whose account.
+        account: OrganizationId,
     },
     /// A payment over there that is not what its top-up asked for: nothing is credited before a person looked.
     #[error("payment {payment} is not what was asked for: {reason}")]

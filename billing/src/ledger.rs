@@ -28,7 +28,7 @@ pub enum Cause {
     Promo(OrganizationId, String),
     /// Goodwill credit to an account, by the name of its occasion.
     Goodwill(OrganizationId, String),
-    /// A part of a grant that expired after `taken` nano-USD of it already had.
+    /// A part of a gift that expired after `taken` nano-USD of it already had.
     PromoExpired {
         /// Which grant.
         grant: GrantId,

@@ -163,6 +163,14 @@ async fn ledger(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                        || coalesce(s.debited, 0) || '/' || coalesce(s.credited, 0)
                   from folds f full join sums s on s.account = f.ledger_account_id
                  where (f.debited, f.credited) is distinct from (s.debited, s.credited) limit 100");
+    check!(conn, report, "what moved credit is what is booked below the watermark",
+        count "select count(*) from credit_moves",
+        differ "select 'line ' || coalesce(m.transfer_id, l.transfer_id) || '/' || coalesce(m.line, l.line)
+                       || ' moved ' || coalesce(m.amount_nano_usd, 0) || ', booked are ' || coalesce(l.amount, 0)
+                  from credit_moves m
+                  full join (select l.* from credit_lines l, fold_watermark w where l.xid < w.xid) l
+                    on (l.account_id, l.transfer_id, l.line) = (m.account_id, m.transfer_id, m.line)
+                 where m.amount_nano_usd is distinct from l.amount or m.other is distinct from l.other limit 100");
     Ok(())
 }
 

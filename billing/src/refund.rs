@@ -126,7 +126,7 @@ pub async fn request(
     amount: NanoUsd,
 ) -> Result<Vec<Refund>, Error> {
     let mut tx = cards.db().begin().await?;
-    grant::burn(&mut tx, account).await?;
+    grant::expire(&mut tx, cards.env(), account).await?;
     let left = whole_cents(refunds::available(&mut tx, account).await?);
     let purchases = refunds::list_purchases(&mut tx, account, topup).await?;
     let possible = sum_left(&purchases).min(left);

@@ -250,7 +250,7 @@ pub async fn tell(db: &PgPool, env: &Env, now: Timestamp) -> Result<Next, Error>
     Ok(if untold.len() == ALERTS_AT_ONCE { Next::Again } else { Next::Wait })
 }
 
-/// Takes what was spent from grants, and expired promo credit from accounts. Returns how much went from
+/// Takes what was spent from grants, and expired gifts from accounts. Returns how much went from
 /// grants.
 ///
 /// # Errors

@@ -10,7 +10,8 @@
 //! 2. `budget_leases`
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
-//! 5. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
+//! 5. `card_setups`, then `cards`, then `recharge_rules`
+//! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
@@ -22,18 +23,21 @@ pub mod accounts;
 pub(crate) mod alerts;
 pub(crate) mod budget_leases;
 pub mod budgets;
+pub mod cards;
 pub mod disputes;
 pub mod documents;
 pub mod earnings;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;
+pub mod history;
 pub mod journal;
 pub(crate) mod leases;
 pub(crate) mod line;
 pub(crate) mod partitions;
 pub mod prices;
 pub(crate) mod quarantine;
+pub mod recharge;
 pub mod refunds;
 pub(crate) mod replicas;
 pub mod reports;

@@ -10,6 +10,7 @@ pub mod lines;
 pub mod run;
 mod signature;
 pub mod sync;
+pub(crate) mod tax;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use sqlx::PgPool;
 use crate::Error;
 
 pub use calls::CallRow;
-pub(crate) use calls::{Call, Class};
+pub(crate) use calls::{Call, Class, KEY_LIVES};
 pub use config::{DisputePolicy, StripeConfig, WarningPolicy};
 pub use signature::{SignatureError, verify};
 

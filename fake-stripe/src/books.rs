@@ -62,6 +62,10 @@ pub struct Books {
     pub payouts: Table<Payout>,
     /// Money that moved, line by line.
     pub balance_transactions: Table<BalanceTransaction>,
+    /// Tax worked out, in cents.
+    pub tax_calculations: Table<i64>,
+    /// Tax recorded for the state: calculations by the client's reference.
+    pub tax_transactions: Table<String>,
     /// Papers.
     pub invoices: Table<Invoice>,
     /// What happened.

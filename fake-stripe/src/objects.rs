@@ -11,6 +11,7 @@ pub mod payment_methods;
 pub mod payouts;
 pub mod refunds;
 pub mod setup_intents;
+pub mod tax;
 pub mod warnings;
 
 use serde_json::Value;
@@ -63,6 +64,8 @@ pub fn call(books: &mut Books, method: &str, path: &str, form: &Form) -> Result<
         ("GET", ["radar", "early_fraud_warnings", id]) => find(books, "radar.early_fraud_warning", id)?,
         ("GET", ["balance_transactions"]) => balance::list(books, form)?,
         ("GET", ["balance_transactions", id]) => find(books, "balance_transaction", id)?,
+        ("POST", ["tax", "calculations"]) => tax::calculate(books, form)?,
+        ("POST", ["tax", "transactions", "create_from_calculation"]) => tax::record(books, form)?,
         ("GET", ["invoices"]) => invoices::list(books, form)?,
         ("GET", ["invoices", id]) => find(books, "invoice", id)?,
         ("GET", ["events"]) => events(books, form)?,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, NanoUsd, NodeId, OrganizationId, ProjectId, ProviderId, Timestamp};
+use crate::{KeyId, NanoUsd, NodeId, OrganizationId, ProjectId, ProviderId, Timestamp, TopupId};
 
 /// Something that has happened. Consumers must take each at least once and act on it idempotently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,24 @@ pub enum Event {
     CreditGranted {
         /// Whose account.
         organization: OrganizationId,
+    },
+    /// A card charged by itself was declined; it is tried again later.
+    RechargeDeclined {
+        /// Whose account.
+        organization: OrganizationId,
+        /// The top-up that came to nothing.
+        topup: TopupId,
+        /// The bank's word for why.
+        code: String,
+    },
+    /// A card is not charged by itself any more before its owner has acted.
+    RechargeStopped {
+        /// Whose account.
+        organization: OrganizationId,
+        /// The top-up that came to nothing.
+        topup: TopupId,
+        /// The bank's word for why.
+        code: String,
     },
     /// A provider proved its wallet.
     ProviderActivated {

@@ -140,6 +140,10 @@ ids! {
     TopupId = "topup_";
     /// Credit on its way back to a card.
     RefundId = "refund_";
+    /// A card kept for charges nobody is asked about.
+    CardId = "card_";
+    /// A page where a card is saved.
+    CardSetupId = "cardsetup_";
     /// A statement or a receipt.
     DocumentId = "doc_";
 }

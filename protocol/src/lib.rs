@@ -22,9 +22,9 @@ pub mod wallet;
 
 pub use env::Env;
 pub use id::{
-    AttemptId, BootId, ChallengeId, DocumentId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId, NodeId, OfferId,
-    OrganizationId, ProjectId, ProviderId, ReceiptId, RefundId, RequestId, ServiceAccountId, TopupId, TransferId,
-    WebhookId,
+    AttemptId, BootId, CardId, CardSetupId, ChallengeId, DocumentId, EventId, FlushId, GrantId, HoldId, Id, KeyId, LeaseId,
+    NodeId, OfferId, OrganizationId, ProjectId, ProviderId, ReceiptId, RefundId, RequestId, ServiceAccountId, TopupId,
+    TransferId, WebhookId,
 };
 pub use money::{NanoUsd, SignedNanoUsd};
 pub use price::{Price, Prices, Units};

@@ -70,6 +70,9 @@ impl From<billing::Error> for ApiError {
             B::TopupAmount { .. } | B::NotRefundable { .. } => {
                 Self::invalid("amount_usd", error.to_string()).with_code("invalid_value")
             }
+            B::TooMuch { .. } => Self::rate_limited(error.to_string(), None),
+            B::RechargeRule { field, .. } => Self::invalid(field, error.to_string()).with_code("invalid_value"),
+            B::NoCard { .. } => Self::invalid("payment_method", error.to_string()).with_code("invalid_value"),
             B::TopupGone { .. } | B::TopupPending { .. } => Self::invalid_state(error.to_string()),
             B::CardRefused { code, .. } => Self::invalid_state(format!("the card processor refused: {code}")),
             // It is found out beside; the same wish gets what was made.

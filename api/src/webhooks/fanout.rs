@@ -102,6 +102,16 @@ async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, sc
             }
             Ok(Some(News { owner: Owner::Organization(*organization), kind, data }))
         }
+        Event::RechargeDeclined { organization, topup, .. } => Ok(Some(News {
+            owner: Owner::Organization(*organization),
+            kind: "credits.auto_recharge.declined",
+            data: json!({ "id": topup }),
+        })),
+        Event::RechargeStopped { organization, topup, .. } => Ok(Some(News {
+            owner: Owner::Organization(*organization),
+            kind: "credits.auto_recharge.stopped",
+            data: json!({ "id": topup }),
+        })),
         Event::KeyRevoked { .. }
         | Event::AccountSuspended { .. }
         | Event::CreditGranted { .. }

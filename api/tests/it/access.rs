@@ -22,6 +22,7 @@ fn filled(path: &str) -> String {
         .replace("{project}", &format!("proj_{nobody}"))
         .replace("{service_account}", &format!("svcacct_{nobody}"))
         .replace("{key}", &format!("key_{nobody}"))
+        .replace("{payment_method}", &format!("card_{nobody}"))
         .replace("{topup}", &format!("topup_{nobody}"))
         .replace("{webhook}", &format!("whk_{nobody}"))
         .replace("{document}", &format!("doc_{nobody}"))

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod bounds;
+mod cards;
 mod catalogue;
 mod credits;
 mod dialects;

@@ -10,14 +10,14 @@ use crate::support::{Reply, TestApp, text};
 const SECRET: &str = "whsec_test";
 
 /// A broker that takes cards, the processor behind it, and a management key.
-struct Shop {
-    test: TestApp,
-    fake: FakeStripe,
-    key: String,
+pub struct Shop {
+    pub test: TestApp,
+    pub fake: FakeStripe,
+    pub key: String,
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let (env, _) = platform::testing::env(8);
         let knobs = Knobs { tax_bps: 800, ..Knobs::default() };
         let fake = FakeStripe::start(([127, 0, 0, 1], 0).into(), env, knobs).await.unwrap();
@@ -26,11 +26,11 @@ impl Shop {
         Self { test, fake, key }
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.test.post(path, &body).bearer(&self.key).send().await
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let reply = self.test.get(path).bearer(&self.key).send().await;
         assert_eq!(reply.status, 200, "{}", reply.json);
         reply.json
@@ -40,8 +40,14 @@ impl Shop {
         hook(&self.test, body, secret).await
     }
 
-    async fn pay(&self, topup: &Value) {
+    /// Pays at the page of a top-up, and the processor tells.
+    pub async fn pay(&self, topup: &Value) {
         pay(&self.test, &self.fake, topup).await;
+    }
+
+    /// Gives a card at a page, and the processor tells.
+    pub async fn fill(&self, url: &str, card: &str) {
+        fill(&self.test, &self.fake, url, card).await;
     }
 }
 
@@ -60,9 +66,13 @@ async fn hook(test: &TestApp, body: &Value, secret: &str) -> Reply {
 
 /// Pays at the page of a top-up, and the processor tells.
 pub async fn pay(test: &TestApp, fake: &FakeStripe, topup: &Value) {
-    let url = text(&topup["checkout_url"]);
+    fill(test, fake, &text(&topup["checkout_url"]), "4242424242424242").await;
+}
+
+/// Gives a card at a page, and the processor tells.
+async fn fill(test: &TestApp, fake: &FakeStripe, url: &str, card: &str) {
     let session = url.rsplit_once('/').unwrap().1.to_owned();
-    fake.with(|books| objects::checkout::pay(books, &session, "4242424242424242")).unwrap();
+    fake.with(|books| objects::checkout::pay(books, &session, card)).unwrap();
     let told: Vec<Value> = fake.with(|books| books.events.values().map(fake_stripe::books::shown).collect());
     for event in told {
         assert_eq!(hook(test, &event, SECRET).await.status, 200);
@@ -71,7 +81,7 @@ pub async fn pay(test: &TestApp, fake: &FakeStripe, topup: &Value) {
     billing::stripe::inbox::work(cards, test.app.env.now()).await.unwrap();
 }
 
-async fn manager(test: &TestApp) -> String {
+pub async fn manager(test: &TestApp) -> String {
     let organization = text(&test.admin(&["org", "create", "Customer"]).await["organization"]);
     let key = test.admin(&["key", "create", "--org", &organization, "--kind", "management"]).await;
     text(&key["secret"])

@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 
-/// Adds what has become visible since the last fold to balances, hourly usage and offers' minutes. Run it in
+/// Adds what has become visible since the last fold to balances, what moved credit, hourly usage and offers' minutes. Run it in
 /// a transaction of its own; two at once wait for each other.
 ///
 /// A row carries the id of its transaction. Below the oldest one still running, nothing can appear any
@@ -25,6 +25,15 @@ pub(crate) async fn fold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
          group by account
          on conflict (ledger_account_id) do update
            set debited = folds.debited + excluded.debited, credited = folds.credited + excluded.credited",
+        marks.from,
+        marks.upto,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "insert into credit_moves (account_id, transfer_id, line, amount_nano_usd, other)
+         select account_id, transfer_id, line, amount::bigint, other from credit_lines
+          where xid >= $1::text::xid8 and xid < $2::text::xid8",
         marks.from,
         marks.upto,
     )

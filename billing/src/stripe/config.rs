@@ -61,6 +61,14 @@ pub struct StripeConfig {
     pub max_topup_usd: u32,
     /// The most an organization buys the first time, always with 3-D Secure.
     pub max_first_topup_usd: u32,
+    /// An organization is young until its first card payment is this many days old.
+    pub young_days: u32,
+    /// The most top-ups a young one asks for in a day.
+    pub young_topups_per_day: u32,
+    /// The most credit it buys in a day.
+    pub young_usd_per_day: u32,
+    /// The most cards it saves in a day.
+    pub young_cards_per_day: u32,
     /// Whether the processor adds tax.
     pub has_tax: bool,
     /// Where a customer comes back to who named no place.
@@ -72,6 +80,8 @@ pub struct StripeConfig {
     pub warning_policy: WarningPolicy,
     /// How often what was told is worked on.
     pub inbox_ms: u64,
+    /// How often it is looked for balances below what their owners' rules allow.
+    pub recharge_ms: u64,
     /// How often what has no known outcome is looked at.
     pub resume_ms: u64,
     /// How often the processor's own list is read, for what was never told.
@@ -94,11 +104,16 @@ impl Default for StripeConfig {
             min_topup_usd: 5,
             max_topup_usd: 5_000,
             max_first_topup_usd: 100,
+            young_days: 14,
+            young_topups_per_day: 10,
+            young_usd_per_day: 500,
+            young_cards_per_day: 5,
             has_tax: true,
             return_url: "https://steelyard.example/credits".to_owned(),
             dispute_policy: DisputePolicy::default(),
             warning_policy: WarningPolicy::default(),
             inbox_ms: 500,
+            recharge_ms: 2_000,
             resume_ms: 5_000,
             backfill_ms: 600_000,
             lines_ms: 3_600_000,

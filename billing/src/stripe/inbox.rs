@@ -12,8 +12,8 @@ use stripe_core::event::ListEvent;
 use super::lines;
 use super::sync::{self, Synced};
 use super::{Cards, SignatureError, verify};
-use crate::Error;
 use crate::store::stripe_events::{self, Due, Outcome};
+use crate::{Error, card};
 
 /// Events worked on in one go: few enough that what one claims is done before others may claim it.
 const BATCH: i64 = 20;
@@ -131,7 +131,13 @@ async fn look(cards: &Cards, event: &Due) -> Result<Synced, Error> {
     let Some(object) = event.object.as_deref() else { return Ok(Synced::Ignored) };
     match event.kind.as_str() {
         "checkout.session.completed" | "checkout.session.expired" => sync::session(cards, object).await,
-        "payment_intent.succeeded" | "payment_intent.payment_failed" => sync::payment(cards, object).await,
+        "payment_intent.succeeded" | "payment_intent.payment_failed" | "payment_intent.canceled" => {
+            sync::payment(cards, object).await
+        }
+        "setup_intent.succeeded" => card::look_at_intent(cards, object).await,
+        "payment_method.detached" | "payment_method.updated" | "payment_method.automatically_updated" => {
+            card::look_at_method(cards, object).await
+        }
         "charge.succeeded" | "charge.updated" | "charge.refunded" => sync::charge(cards, object).await,
         "refund.created" | "refund.updated" | "refund.failed" => sync::refund(cards, object).await,
         "charge.dispute.created"

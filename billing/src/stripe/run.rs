@@ -1,4 +1,5 @@
-//! The loops beside the requests: what was told, what has no known outcome, what was never told, and what moved.
+//! The loops beside the requests: what was told, balances that are low, what has no known outcome, what was never
+//! told, and what moved.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use platform::worker::{self, Next, Worker};
 use protocol::Timestamp;
 
 use super::{Cards, DisputePolicy, inbox, lines, sync};
-use crate::store::{disputes, refunds, stripe_calls, stripe_events, topups};
-use crate::{Error, dispute, refund, topup};
+use crate::store::{cards as saved, disputes, refunds, stripe_calls, stripe_events, topups};
+use crate::{Error, card, dispute, recharge, refund, topup};
 
 /// What has no outcome is left alone for this long: whoever asked for it is still at it.
 const UNTOUCHED: Duration = Duration::from_secs(90);
@@ -17,7 +18,7 @@ const BATCH: i64 = 50;
 
 /// Starts the loops, owned by `shutdown`.
 pub fn spawn(cards: &Cards, shutdown: &Shutdown) {
-    for job in [Job::Inbox, Job::Resume, Job::Backfill, Job::Lines] {
+    for job in [Job::Inbox, Job::Recharge, Job::Resume, Job::Backfill, Job::Lines] {
         worker::spawn(cards.env().clone(), Beat { cards: cards.clone(), job }, shutdown);
     }
 }
@@ -35,6 +36,10 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     let late = now.minus(topup::OPEN_FOR).minus(UNTOUCHED);
     let over = topups::Which { states: &["open"], made_by: Some(late), ..topups::Which::default() };
     let over = topups::list(&mut conn, over, BATCH).await?;
+    let automatic = Some(true);
+    let undecided =
+        topups::Which { states: &["open"], made_by: Some(since), is_automatic: automatic, ..topups::Which::default() };
+    let undecided = topups::list(&mut conn, undecided, BATCH).await?;
     let unsent = refunds::list_open(&mut conn, since, BATCH).await?;
     let short = disputes::list_short(&mut conn, BATCH).await?;
     let unknown = stripe_calls::list_unknown(&mut conn, 1).await?.first().map(|call| call.created_at);
@@ -46,6 +51,11 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     for one in opening {
         let id = one.id;
         left(topup::resume(cards, one).await, &id)?;
+    }
+    for one in undecided {
+        if let Some(intent) = &one.payment_intent {
+            left(sync::payment(cards, intent).await, &one.id)?;
+        }
     }
     for one in over {
         if let Some(session) = &one.session {
@@ -59,6 +69,29 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
         for id in short {
             left(dispute::refreeze(cards, &id).await, &id)?;
         }
+    }
+    resume_cards(cards, since, late).await
+}
+
+/// The same for saved cards: pages, cards that leave, and tax that is not recorded yet.
+async fn resume_cards(cards: &Cards, since: Timestamp, late: Timestamp) -> Result<(), Error> {
+    let mut conn = cards.db().acquire().await?;
+    let setups = saved::list_unfinished(&mut conn, since, BATCH).await?;
+    let leaving = saved::list_leaving(&mut conn, BATCH).await?;
+    let untaxed = topups::list_untaxed(&mut conn, BATCH).await?;
+    drop(conn);
+    for one in setups {
+        match one.session.clone() {
+            None => left(card::resume(cards, one.clone()).await, &one.id)?,
+            Some(session) if one.created_at <= late => left(sync::session(cards, &session).await, &one.id)?,
+            Some(_) => {}
+        }
+    }
+    for one in leaving {
+        left(card::detach(cards, &one).await, &one.id)?;
+    }
+    for id in untaxed {
+        left(recharge::record_tax(cards, id).await, &id)?;
     }
     Ok(())
 }
@@ -78,6 +111,7 @@ fn left<T>(result: Result<T, Error>, what: &dyn std::fmt::Display) -> Result<(),
 #[derive(Debug, Clone, Copy)]
 enum Job {
     Inbox,
+    Recharge,
     Resume,
     Backfill,
     Lines,
@@ -94,6 +128,7 @@ impl Worker for Beat {
     fn name(&self) -> &'static str {
         match self.job {
             Job::Inbox => "billing.stripe.inbox",
+            Job::Recharge => "billing.stripe.recharge",
             Job::Resume => "billing.stripe.resume",
             Job::Backfill => "billing.stripe.backfill",
             Job::Lines => "billing.stripe.lines",
@@ -104,6 +139,7 @@ impl Worker for Beat {
         let config = self.cards.config();
         Duration::from_millis(match self.job {
             Job::Inbox => config.inbox_ms,
+            Job::Recharge => config.recharge_ms,
             Job::Resume => config.resume_ms,
             Job::Backfill => config.backfill_ms,
             Job::Lines => config.lines_ms,
@@ -113,6 +149,7 @@ impl Worker for Beat {
     async fn tick(&mut self, now: Timestamp) -> Result<Next, Error> {
         match self.job {
             Job::Inbox => return Ok(if inbox::work(&self.cards, now).await? { Next::Again } else { Next::Wait }),
+            Job::Recharge => recharge::work(&self.cards, now).await?,
             Job::Resume => resume(&self.cards, now).await?,
             Job::Backfill => drop(inbox::backfill(&self.cards, now).await?),
             Job::Lines => {

@@ -19,7 +19,7 @@ use crate::grant::{self, GrantKind, NewGrant};
 use crate::ledger::{Cause, Posting, Transfer};
 use crate::store::topups::{self, Payment};
 use crate::topup::{TOPUP_ID, Topup, TopupState, note_session};
-use crate::{Error, dispute, refund, store, warning};
+use crate::{Error, card, dispute, recharge, refund, store, warning};
 
 /// What came of looking at an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub enum Synced {
 /// As [`payment`].
 pub async fn session(cards: &Cards, id: &str) -> Result<Synced, Error> {
     let session = cards.fetch(&RetrieveCheckoutSession::new(id)).await?;
+    if let Some(setup) = card::named(session.metadata.as_ref()) {
+        return card::look(cards, setup, &session).await;
+    }
     let Some(topup) = ours(session.metadata.as_ref()) else { return Ok(Synced::Ignored) };
     if let Some(intent) = &session.payment_intent {
         let _ = payment(cards, intent.id().as_str()).await?;
@@ -57,11 +60,12 @@ pub async fn session(cards: &Cards, id: &str) -> Result<Synced, Error> {
 /// [`Error::PaymentDiffers`] when it is not what the top-up asked for: a person must look; what the processor says;
 /// [`Error::Database`]. Nothing is credited then.
 pub async fn payment(cards: &Cards, id: &str) -> Result<Synced, Error> {
-    let request = RetrievePaymentIntent::new(id).expand(["latest_charge.balance_transaction".to_owned()]);
+    let wanted = ["latest_charge.balance_transaction".to_owned(), "payment_method".to_owned()];
+    let request = RetrievePaymentIntent::new(id).expand(wanted);
     let intent = cards.fetch(&request).await?;
     let Some(topup) = ours(Some(&intent.metadata)) else { return Ok(Synced::Ignored) };
     if intent.status != PaymentIntentStatus::Succeeded {
-        return Ok(Synced::Applied);
+        return unpaid(cards, topup, &intent).await;
     }
     let list = ListCheckoutSession::new().payment_intent(id).expand(["data.invoice".to_owned()]);
     let session = cards.fetch(&list).await?.data.into_iter().next().map(Box::new);
@@ -81,6 +85,24 @@ pub async fn payment(cards: &Cards, id: &str) -> Result<Synced, Error> {
         book_fee(&mut tx, cards, line.id.as_str(), line.fee).await?;
     }
     tx.commit().await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at a payment that has not succeeded. At a page another card can be tried; a charge nobody is asked about has
+/// come to nothing once it was declined.
+async fn unpaid(cards: &Cards, topup: TopupId, intent: &PaymentIntent) -> Result<Synced, Error> {
+    use PaymentIntentStatus as S;
+    let topup = topups::find(&mut *cards.db().acquire().await?, topup).await?;
+    let Some(topup) = topup.filter(|topup| topup.card.is_some()) else { return Ok(Synced::Applied) };
+    let said = intent.last_payment_error.as_ref();
+    let code = said.and_then(|said| said.decline_code.clone().or_else(|| Some(said.code.as_ref()?.to_string())));
+    let code = match intent.status {
+        S::RequiresPaymentMethod if said.is_some() => code.unwrap_or_else(|| "declined".to_owned()),
+        S::RequiresAction => "authentication_required".to_owned(),
+        S::Canceled => code.unwrap_or_else(|| "canceled".to_owned()),
+        _ => return Ok(Synced::Applied),
+    };
+    recharge::decline(cards, topup.id, &code).await?;
     Ok(Synced::Applied)
 }
 
@@ -117,6 +139,13 @@ async fn credit(
     };
     grant::give(conn, cards.env(), &new, tax).await?;
     topups::pay(conn, topup.id, payment, cards.env().now()).await?;
+    let method = intent.payment_method.as_ref().and_then(Expandable::as_object);
+    match (topup.card, method) {
+        (Some(_), _) => store::recharge::paid(conn, topup.account).await?,
+        // The page said that it is kept, and the processor keeps it.
+        (None, Some(method)) if method.customer.is_some() => card::keep(conn, cards, topup.account, method).await?,
+        (None, _) => {}
+    }
     tracing::info!(topup.id = %topup.id, account.id = %topup.account, amount = %topup.amount, "a top-up was paid");
     Ok(())
 }
@@ -140,11 +169,15 @@ async fn judge(
     if topup.payment_intent.as_deref().is_some_and(|known| known != intent.id.as_str()) {
         return Err(differs(format!("{} was paid by another", topup.id)));
     }
-    let session = session.ok_or_else(|| differs("it was not made by a page of ours".to_owned()))?;
-    if ours(session.metadata.as_ref()) != Some(topup.id) {
-        return Err(differs(format!("its page {} is not that of {}", session.id, topup.id)));
-    }
-    let tax = session.total_details.as_ref().map_or(0, |details| details.amount_tax);
+    let tax = match (topup.card, session) {
+        // Worked out before it was asked for.
+        (Some(_), _) => cents(topup.tax).unwrap_or(0),
+        (None, None) => return Err(differs("it was not made by a page of ours".to_owned())),
+        (None, Some(session)) if ours(session.metadata.as_ref()) != Some(topup.id) => {
+            return Err(differs(format!("its page {} is not that of {}", session.id, topup.id)));
+        }
+        (None, Some(session)) => session.total_details.as_ref().map_or(0, |details| details.amount_tax),
+    };
     let asked = cents(topup.amount).and_then(|amount| amount.checked_add(tax));
     if tax < 0 || asked != Some(intent.amount_received) {
         let (came, amount) = (intent.amount_received, topup.amount);

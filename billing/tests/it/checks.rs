@@ -16,13 +16,17 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 25] = [
+const CORRUPTIONS: [(&str, &str); 26] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
         "delete from postings where transfer_id in (select transfer_id from transfers where cause_kind = 'settle')",
     ),
     ("folds are the sums of the postings below the watermark", "update folds set debited = debited + 1"),
+    (
+        "what moved credit is what is booked below the watermark",
+        "update credit_moves set amount_nano_usd = amount_nano_usd + 1",
+    ),
     (
         "nothing available is negative, and leases spend what was lent",
         "alter table leases drop constraint leases_check; update leases set spent_nano_usd = lent_nano_usd + 1",

@@ -33,6 +33,7 @@ async fn happen(shop: &Shop, step: usize, opened: &mut Option<billing::Topup>) {
             // Known to be paid before another page is opened, whatever was told.
             let session = opened.as_ref().and_then(|topup| topup.session.clone()).unwrap();
             billing::stripe::sync::session(&shop.cards, &session).await.unwrap();
+            shop.clock.advance(Duration::from_secs(1));
             let topup = shop.topup(100).await;
             assert!(shop.pay(&topup, PAYS));
             billing::stripe::sync::session(&shop.cards, &topup.session.clone().unwrap()).await.unwrap();

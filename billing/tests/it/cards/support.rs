@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use billing::account::{AccountKind, LedgerAccount};
+use billing::card::{self, Card};
 use billing::dispute::Dispute;
 use billing::stripe::inbox;
 use billing::{Cards, StripeConfig, Topup};
+use fake_stripe::objects::checkout::Paid;
 use fake_stripe::{FakeStripe, Knobs, hooks, objects};
 use platform::testing::TestDb;
 use protocol::time::ManualClock;
@@ -113,6 +115,49 @@ impl Shop {
     pub async fn find_dispute(&self, id: &str) -> Dispute {
         let mut conn = self.db.acquire().await.unwrap();
         billing::store::disputes::find(&mut conn, id).await.unwrap().unwrap()
+    }
+
+    /// A card saved at a page of its own.
+    pub async fn save(&self, number: &str) -> Card {
+        // Newer than any before it.
+        self.clock.advance(Duration::from_secs(1));
+        let setup = card::setup(&self.cards, account(), None).await.unwrap();
+        let session = setup.session.unwrap();
+        let saved = self.fake.with(|books| objects::checkout::pay(books, &session, number)).unwrap();
+        self.prove(saved);
+        self.hear_all().await;
+        self.saved().await.remove(0)
+    }
+
+    /// A top-up paid with this card, whatever its bank asks.
+    pub async fn bought_with(&self, dollars: u32, number: &str) -> Topup {
+        self.clock.advance(Duration::from_secs(1));
+        let topup = self.topup(dollars).await;
+        let session = topup.session.clone().unwrap();
+        let paid = self.fake.with(|books| objects::checkout::pay(books, &session, number)).unwrap();
+        self.prove(paid);
+        self.hear_all().await;
+        self.find(topup.id).await
+    }
+
+    /// The cardholder answers the bank's question, if there is one.
+    fn prove(&self, paid: Paid) {
+        let Paid::Asked(url) = paid else { return };
+        let intent = url.rsplit_once('/').unwrap().1;
+        self.fake.with(|books| {
+            if intent.starts_with("seti_") {
+                objects::setup_intents::authenticated(books, intent, true).unwrap();
+            } else {
+                objects::payment_intents::authenticated(books, intent, true).unwrap();
+            }
+            objects::checkout::completed_by(books, intent).unwrap();
+        });
+    }
+
+    /// Saved cards, newest first.
+    pub async fn saved(&self) -> Vec<Card> {
+        let mut conn = self.db.acquire().await.unwrap();
+        billing::store::cards::list(&mut conn, account(), None, None, 100).await.unwrap()
     }
 
     pub async fn find(&self, topup: TopupId) -> Topup {
