@@ -17,6 +17,8 @@ pub enum Kind {
     Refund,
     /// Promotional credit whose time was over.
     Expiry,
+    /// Taken after a card's holder disputed a payment, or come back.
+    Dispute,
     /// What a day's requests came to.
     Usage,
     /// Given, or taken, for another reason.
@@ -60,6 +62,7 @@ impl Kind {
             Self::Promo => "promo",
             Self::Refund => "refund",
             Self::Expiry => "expiry",
+            Self::Dispute => "dispute",
             Self::Usage => "usage",
             Self::Adjustment => "adjustment",
             Self::Receivable => "receivable",
@@ -74,6 +77,7 @@ impl Kind {
             ("promo", _) => Self::Promo,
             ("stripe.refund", _) => Self::Refund,
             ("promo_expired", _) => Self::Expiry,
+            ("stripe.dispute", _) => Self::Dispute,
             ("settle", _) => Self::Usage,
             _ => Self::Adjustment,
         }

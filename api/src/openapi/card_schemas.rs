@@ -84,8 +84,8 @@ objects! {
         id: String,
         /// Always `credit_entry`.
         object: String,
-        /// `topup`, `promo`, `refund`, `expiry`, `usage` (of one UTC day), `adjustment` or `receivable` (what is owed,
-        /// or was, and is paid).
+        /// `topup`, `promo`, `refund`, `expiry`, `dispute`, `usage` (of one UTC day), `adjustment` or `receivable`
+        /// (what is owed, or was, and is paid).
         kind: String,
         /// What came; below zero, what went.
         amount_usd: String,

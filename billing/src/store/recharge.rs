@@ -130,13 +130,16 @@ pub(crate) async fn paid(conn: &mut PgConnection, account: OrganizationId) -> Re
     Ok(())
 }
 
-/// What an account may still spend: available, and lent and not spent. `None` when it may not spend at all.
+/// What an account may still spend: available, and lent and not spent. `None` when it may not spend at all, or a
+/// payment of it was disputed and not won: whether its card may be charged was the very question then.
 pub(crate) async fn balance(conn: &mut PgConnection, account: OrganizationId) -> Result<Option<NanoUsd>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select (available_nano_usd + coalesce((
                     select sum(lent_nano_usd - spent_nano_usd) from leases l
                      where l.account_id = a.account_id and closed_at is null), 0))::bigint as "balance!: NanoUsd"
-             from accounts a where account_id = $1 and state = 'active'"#,
+             from accounts a where account_id = $1 and state = 'active'
+              and not exists (select from disputes d where d.account_id = a.account_id
+                                 and d.state in ('inquiry', 'open', 'lost'))"#,
         account as OrganizationId,
     )
     .fetch_optional(conn)
@@ -177,6 +180,8 @@ pub(crate) async fn list_due(
                      where l.account_id = a.account_id and l.closed_at is null), 0) < r.threshold_nano_usd
               and not exists (select from topups t where t.account_id = a.account_id and t.card_id is not null
                                  and t.state in ('opening', 'open'))
+              and not exists (select from disputes d where d.account_id = a.account_id
+                                 and d.state in ('inquiry', 'open', 'lost'))
             order by r.account_id limit $3"#,
         now as Timestamp,
         after as Option<OrganizationId>,

@@ -97,6 +97,24 @@ async fn enough_credit_charges_nothing() {
 }
 
 #[tokio::test]
+async fn nobody_is_charged_by_itself_once_a_payment_is_disputed_and_not_won() {
+    let shop = Shop::open().await;
+    let topup = shop.bought_with(50, PAYS).await;
+    recharge::set(&shop.cards, account(), rule(25, 50)).await.unwrap();
+    let dispute = shop.dispute(&topup, None);
+    shop.hear_all().await;
+    assert_eq!(shop.ledger().await["available"], 0, "frozen, and so below every threshold");
+    shop.recharge().await;
+    recharge::consider(&shop.cards, account()).await.unwrap();
+    assert!(shop.charges().await.is_empty());
+    shop.decide(&dispute, false);
+    shop.hear_all().await;
+    shop.recharge().await;
+    assert!(shop.charges().await.is_empty(), "its holder did not want the last one");
+    shop.assert_green().await;
+}
+
+#[tokio::test]
 async fn many_triggers_and_two_browsers_make_one_payment() {
     let shop = Shop::low(20, PAYS).await;
     let browser = |dollars| billing::topup::open(&shop.cards, account(), usd(dollars), None);
