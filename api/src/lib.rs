@@ -20,6 +20,7 @@ pub mod inference;
 pub mod keys;
 pub mod limits;
 pub mod openapi;
+pub mod placing;
 pub mod poll;
 pub mod probe;
 pub mod prompt;

@@ -14,7 +14,7 @@ use crate::envelope::{Envelope, ModelRef, Work};
 use crate::error::{ApiError, Told};
 use crate::extract::Caller;
 use crate::inference::{self, Asked};
-use crate::prompt;
+use crate::placing;
 use crate::request::RequestContext;
 use crate::state::AppState;
 
@@ -56,7 +56,7 @@ async fn count(app: &AppState, caller: &Caller, body: &Bytes) -> Result<Response
     if app.scheduler.snapshot().model(&model.id).is_none() {
         return Err(ApiError::model_not_found(&model.id));
     }
-    let (_, count) = prompt::consider(app, &envelope, &chat, &model, caller.organization).await?;
+    let count = placing::count(app, &envelope, &chat, &model, caller.organization).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     Ok((json, messages::token_count(u64::from(count.likely))).into_response())
 }

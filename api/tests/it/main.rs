@@ -33,6 +33,7 @@ mod registering;
 mod routing;
 mod stream;
 mod support;
+mod tools;
 mod topups;
 mod tunnel;
 mod upstream;
