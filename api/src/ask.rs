@@ -2,7 +2,7 @@
 
 use protocol::offer::{Quantization, TrustLevel};
 use protocol::{OrganizationId, Price};
-use scheduler::ask::{MaxPrice, Modalities, Preferred, ProviderRef, Suffix};
+use scheduler::ask::{MaxPrice, Modalities, Preferred, ProviderRef, Suffix, Tools};
 use scheduler::{Ask, Needs, Preferences, ServiceTier, Sort};
 
 use crate::envelope::{self, DataCollection, Envelope, Format, ModelRef, ProviderPrefs, SortBy, Trust, Work};
@@ -56,7 +56,7 @@ fn needs(request: &Envelope<'_>) -> Needs {
     ];
     let input = inputs.into_iter().filter(|(used, _)| *used).fold(Modalities::TEXT, |set, (_, kind)| set.with(kind));
     Needs {
-        tools: request.has_tools,
+        tools: if request.has_tools { Tools::Native } else { Tools::None },
         schema: request.format != Format::Text,
         input,
         output: if request.work == Work::Embedding { Modalities::EMBEDDINGS } else { Modalities::TEXT },

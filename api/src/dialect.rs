@@ -7,6 +7,7 @@
 mod chat;
 mod completions;
 mod embeddings;
+mod emulated;
 mod fast;
 pub mod messages;
 mod reader;
@@ -19,6 +20,7 @@ mod wire;
 pub use self::chat::{ChatStream, ChatWhole};
 pub use self::completions::{Completions, Echo as CompletionsEcho};
 pub use self::embeddings::Vectors;
+pub use self::emulated::{Emulated, Expected};
 pub use self::fast::Around;
 pub use self::reader::{Finish, Reader};
 pub use self::render::{InBandError, KEEPALIVE, Usage};

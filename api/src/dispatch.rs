@@ -16,13 +16,14 @@ use scheduler::attempt::{Candidate, Failure, FailureKind};
 use scheduler::{Action, Ask, Availability, AvailabilityCode, Decision, Event, Machine, OfferEntry, Placed, Step};
 
 use crate::clock::Ticker;
-use crate::dialect::{Reader, Vectors};
+use crate::dialect::{Emulated, Reader, Vectors};
 use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work};
 use crate::error::ApiError;
 use crate::generation::Generation;
+use crate::placing::{self, Place};
 use crate::relay::{Dispatched, Live, Progress, Sink};
 use crate::upstream::{Answer, NodeRequest, Route, SendError};
-use crate::{hold, prompt, refusal};
+use crate::{hold, refusal};
 
 /// How an offer declares that its engine notices when a plain call is abandoned.
 const PLAIN: &str = "plain";
@@ -37,8 +38,10 @@ pub struct Plan {
     pub offers: Vec<Placed>,
     /// Models to turn to when every offer of this one has failed, the next one last.
     pub fallbacks: Vec<ModelRef<'static>>,
-    /// The body as engines understand it. Each offer gets its own version of it.
+    /// The client's body, in the words of chat where it came in others.
     pub body: Bytes,
+    /// What the offers of this model get in its place, where tools are emulated. Each offer gets its own version.
+    pub written: Option<Bytes>,
     /// The body already written for the first attempt, so the usual request is parsed once.
     pub first_body: Option<(OfferId, Bytes)>,
 }
@@ -95,17 +98,17 @@ async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
     let (app, body, organization) = (generation.app().clone(), plan.body.clone(), plan.ask.organization);
     let Ok(envelope) = Envelope::parse_for(generation.order().work, &body) else { return false };
     while let Some(model) = plan.fallbacks.pop() {
-        let considered = prompt::consider(&app, &envelope, &body, &model, organization).await;
-        let Ok((ask, prompt)) = considered else { continue };
-        let Decision::Place { offers, .. } = app.scheduler.acquire(&ask, &mut generation.rng()).await else { continue };
+        let found = placing::find(&app, &envelope, &body, &model, organization, &mut generation.rng()).await;
+        let Ok(Ok(Place { ask, prompt, offers, emulated, .. })) = found else { continue };
         let Some(held) = hold::of(&app, &ask, prompt, offers) else { continue };
         let most = u64::from(prompt.tokens) + u64::from(held.output_tokens);
         if !generation.is_let_in(&ask.model, most).await {
             continue;
         }
-        if generation.turn_to(Arc::clone(&ask.model), prompt, held.output_tokens, held.ceiling) {
+        let (written, expected) = emulated.map(|Emulated { body, expected }| (body, expected)).unzip();
+        if generation.turn_to(Arc::clone(&ask.model), prompt, expected, held.output_tokens, held.ceiling) {
             plan.ask = Ask { held: generation.held(), ..ask };
-            (plan.offers, plan.first_body) = (held.offers, None);
+            (plan.offers, plan.written, plan.first_body) = (held.offers, written, None);
             return true;
         }
     }
@@ -168,7 +171,12 @@ async fn await_content(generation: &mut Generation, machine: Machine, ticker: Ti
     let sink = match order.work {
         Work::Embedding => Sink::Vectors(Vectors::new(&order.model, order.choices as usize, order.base64)),
         Work::Chat | Work::Completion => {
-            Sink::Answer { reader: Reader::new(order.request, generation.voice()), out: BytesMut::new() }
+            let reader = Reader::new(order.request, generation.voice());
+            let reader = match &order.expected {
+                Some(expected) => reader.expecting(expected.clone()),
+                None => reader,
+            };
+            Sink::Answer { reader, out: BytesMut::new() }
         }
     };
     let mut live = Live::new(machine, ticker, answer, sink, order.choices);
@@ -206,7 +214,8 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
         Some((id, body)) if attempt == 0 && *id == offer.id() => body.clone(),
         _ => {
             let seed = app.seeds.seed(generation.order().request, attempt);
-            upstream_body(&Envelope::parse_for(generation.order().work, &plan.body).ok()?, placed, Some(seed))
+            let body = plan.written.as_ref().unwrap_or(&plan.body);
+            upstream_body(&Envelope::parse_for(generation.order().work, body).ok()?, placed, Some(seed))
         }
     };
     let mut request = Request::post(generation.order().work.uri()).body(BoxBody::new(Full::new(body))).ok()?;

@@ -20,7 +20,7 @@ pub use failure::Failure;
 pub use order::{Order, rng_of};
 pub use settle::Settled;
 
-use crate::dialect::{Finish, Head, Voice};
+use crate::dialect::{Expected, Finish, Head, Voice};
 use crate::error::PreviousError;
 use crate::limits::{Permit, RateHeaders};
 use crate::prompt::PromptCount;
@@ -112,7 +112,14 @@ impl Generation {
 
     /// Turns to another model that was let in, and counts as a request of it. `false`, and nothing changed, when the
     /// money for it can't be set aside.
-    pub fn turn_to(&mut self, model: Arc<str>, prompt: PromptCount, held_output: u32, ceiling: NanoUsd) -> bool {
+    pub fn turn_to(
+        &mut self,
+        model: Arc<str>,
+        prompt: PromptCount,
+        expected: Option<Expected>,
+        held_output: u32,
+        ceiling: NanoUsd,
+    ) -> bool {
         debug_assert!(self.running.is_none(), "an attempt is ended before the model changes");
         let Some(hold) = &mut self.hold else { return false };
         let more = ceiling.saturating_sub(hold.amount());
@@ -127,6 +134,7 @@ impl Generation {
             prompt_verified: prompt.verified,
             prompt_least: prompt.least,
             held_output,
+            expected,
             ..self.order.clone()
         };
         true
@@ -161,7 +169,7 @@ impl Generation {
     pub fn routing(&self) -> Option<Explanation> {
         let mut told = self.routing.clone()?;
         if let Some(run) = &self.running {
-            told.attempts.push(tried(run, "answering", None, self.app.env.now()));
+            told.attempts.push(tried(run, &self.order, "answering", None, self.app.env.now()));
         }
         Some(told)
     }

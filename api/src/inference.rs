@@ -7,7 +7,6 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Version, header};
-use scheduler::place::Why;
 use scheduler::{Ask, Decision, Placed};
 
 use crate::dialect::{CompletionsEcho, Dialect};
@@ -18,6 +17,7 @@ use crate::extract::{Caller, read_body_in_time};
 use crate::generation::{self, Generation, Order};
 use crate::hold;
 use crate::limits::RateHeaders;
+use crate::placing::{self, Place};
 use crate::prompt::{self, PromptCount};
 use crate::relay::{self, Dispatching, Keepalive, Live, Relay, Watched};
 use crate::request::RequestContext;
@@ -155,8 +155,8 @@ async fn prepare(
     let envelope = Envelope::parse_for(work, &body)?;
     let mut permit = app.limits.enter(caller).await?;
     let subject = subject(work, dialect.as_ref());
-    let Chosen { mut ask, prompt, offers, why, fallbacks } =
-        choose(app, context, caller, &envelope, &body, subject).await?;
+    let (place, fallbacks) = choose(app, context, caller, &envelope, &body, subject).await?;
+    let Place { mut ask, prompt, offers, why, emulated } = place;
     let most = u64::from(prompt.tokens) + u64::from(hold::output_tokens(app, &ask, &offers));
     permit.admit(&ask.model, most).await?;
     *rate = Some(permit.headers());
@@ -176,9 +176,10 @@ async fn prepare(
         service_tier: ask.tier.as_str(),
         base64: envelope.base64,
         dialect: dialect.unwrap_or_else(|| own_dialect(&envelope)),
+        expected: emulated.as_ref().map(|emulated| emulated.expected.clone()),
         created_at: now,
     };
-    let first_body = worst.offers.first().map(|placed| {
+    let first_body = worst.offers.first().filter(|_| emulated.is_none()).map(|placed| {
         let seed = app.seeds.seed(context.id, 0);
         (placed.offer.id(), dispatch::upstream_body(&envelope, placed, Some(seed)))
     });
@@ -188,20 +189,12 @@ async fn prepare(
         generation.explain(app.scheduler.explain(&why, &worst.offers, &[]));
     }
     ask.held = generation.held();
-    Ok((generation, Plan { ask, offers: worst.offers, fallbacks, body, first_body }))
+    let written = emulated.map(|emulated| emulated.body);
+    Ok((generation, Plan { ask, offers: worst.offers, fallbacks, body, written, first_body }))
 }
 
-/// The model that serves, and where.
-struct Chosen {
-    ask: Ask,
-    prompt: PromptCount,
-    offers: Vec<Placed>,
-    why: Why,
-    /// Models left, the next one last.
-    fallbacks: Vec<ModelRef<'static>>,
-}
-
-/// The first of the model and its fallbacks that has offers; else the first one's refusal.
+/// The first of the model and its fallbacks that has offers, and the models left, the next one last; else the first
+/// one's refusal.
 async fn choose(
     app: &AppState,
     context: &RequestContext,
@@ -209,7 +202,7 @@ async fn choose(
     envelope: &Envelope<'_>,
     body: &Bytes,
     subject: &'static str,
-) -> Result<Chosen, ApiError> {
+) -> Result<(Place, Vec<ModelRef<'static>>), ApiError> {
     let first = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
     let mut models: Vec<ModelRef<'_>> = std::iter::once(first).chain(envelope.models.iter().cloned()).collect();
     for model in &models {
@@ -220,14 +213,11 @@ async fn choose(
     }
     let mut refusal = None;
     for at in 0..models.len() {
-        let (ask, prompt) = prompt::consider(app, envelope, body, &models[at], caller.organization).await?;
-        match app.scheduler.acquire(&ask, &mut generation::rng_of(context.id)).await {
-            Decision::Place { offers, why } => {
-                let fallbacks = models[at + 1..].iter().rev().map(ModelRef::to_owned).collect();
-                return Ok(Chosen { ask, prompt, offers, why, fallbacks });
-            }
-            Decision::Wait { availability, .. } | Decision::Refuse { availability, .. } => {
-                refusal.get_or_insert((ask, availability));
+        let rng = &mut generation::rng_of(context.id);
+        match placing::find(app, envelope, body, &models[at], caller.organization, rng).await? {
+            Ok(place) => return Ok((place, models[at + 1..].iter().rev().map(ModelRef::to_owned).collect())),
+            Err(refused) => {
+                refusal.get_or_insert(refused);
             }
         }
     }
@@ -262,7 +252,8 @@ fn subject(work: Work, dialect: Option<&Dialect>) -> &'static str {
     }
 }
 
-/// Models in the order of their best offer's standing; those without an offer just now come last.
+/// Models in the order of their best offer's standing; those without an offer just now, or without tools of their own
+/// where tools are asked for, come last.
 fn by_their_best<'a>(
     app: &AppState,
     context: &RequestContext,

@@ -21,6 +21,7 @@ pub mod keys;
 pub mod lanes;
 pub mod limits;
 pub mod openapi;
+pub mod placing;
 pub mod poll;
 pub mod probe;
 pub mod prompt;

@@ -151,6 +151,9 @@ const fn yes() -> bool {
     true
 }
 
+/// The name of what the broker adds to an offer whose engine calls no tools but holds its answers to a schema.
+pub const TOOLS_EMULATED: &str = "tools_emulated";
+
 /// Longest model id, engine name or parameter name accepted.
 const MAX_NAME: usize = 200;
 /// Longest context any offer may declare: beyond every published model, far below a 32-bit count.
@@ -221,6 +224,20 @@ impl OfferSpec {
             internal_reasoning: find(PriceType::InternalReasoning)?,
             request: find(PriceType::Request)?.unwrap_or(Price::ZERO),
         })
+    }
+
+    /// Whether the broker can have tools called here that the engine knows nothing of: it writes text, and holds it
+    /// to a schema.
+    #[must_use]
+    pub fn emulates_tools(&self) -> bool {
+        let declares = |name: &str| self.supported_parameters.iter().any(|known| known == name);
+        declares("structured_outputs") && !declares("tools") && self.output_modalities.iter().any(|kind| kind == "text")
+    }
+
+    /// What users can ask for: what the engine honours, and what the broker adds to it. Only the broker says the latter.
+    pub fn offered_parameters(&self) -> impl Iterator<Item = &str> {
+        let own = self.supported_parameters.iter().map(String::as_str).filter(|name| *name != TOOLS_EMULATED);
+        own.chain(self.emulates_tools().then_some(TOOLS_EMULATED))
     }
 
     /// Concurrent requests the provider declares, if it does.
@@ -341,6 +358,19 @@ mod tests {
         };
         assert_eq!(serde_json::to_string(&full).unwrap(), golden);
         assert_eq!(serde_json::from_str::<OfferSpec>(golden).unwrap(), full);
+    }
+
+    #[test]
+    fn tools_are_emulated_for_engines_that_hold_to_schemas_and_have_none() {
+        let offered = |parameters: &[&str]| {
+            let parameters = parameters.iter().map(|name| (*name).to_owned()).collect();
+            let offer = OfferSpec { supported_parameters: parameters, ..offer() };
+            offer.offered_parameters().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(offered(&["structured_outputs"]), ["structured_outputs", TOOLS_EMULATED]);
+        assert_eq!(offered(&["structured_outputs", "tools"]), ["structured_outputs", "tools"]);
+        // What the broker does, no provider can claim.
+        assert_eq!(offered(&[TOOLS_EMULATED, "seed"]), ["seed"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Instant;
 use protocol::offer::TrustLevel;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use scheduler::ask::Tools;
 use scheduler::place::place;
 use scheduler::provider::Listing;
 use scheduler::{Ask, Decision, Sort};
@@ -60,7 +61,7 @@ fn decide(size: usize, name: &str, scheduler: &scheduler::Scheduler, ask: &Ask) 
 fn asks() -> [(&'static str, Ask); 3] {
     let plain = world::ask();
     let mut demanding = world::ask();
-    demanding.needs.tools = true;
+    demanding.needs.tools = Tools::Native;
     demanding.provider.zdr = true;
     demanding.provider.deny_training = true;
     demanding.provider.trust = TrustLevel::Measured;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::offer::{Quantization, TrustLevel};
+use protocol::offer::{Quantization, TOOLS_EMULATED, TrustLevel};
 use protocol::{NanoUsd, NodeId, OrganizationId, Price};
 
 /// One request, as placement sees it. Nothing here names the user's words.
@@ -50,8 +50,8 @@ pub struct Held {
 /// What the request's fields require of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
-    /// Calls tools: always required of an offer.
-    pub tools: bool,
+    /// Calls of tools: always required of an offer.
+    pub tools: Tools,
     /// A JSON schema binds the output: always required of an offer.
     pub schema: bool,
     /// What the prompt contains.
@@ -60,6 +60,29 @@ pub struct Needs {
     pub output: Modalities,
     /// Names of the other parameters used; they bind only with `require_parameters`.
     pub parameters: Vec<String>,
+}
+
+/// Who makes the calls of tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tools {
+    /// Nobody: no tools are asked for.
+    #[default]
+    None,
+    /// The engine itself.
+    Native,
+    /// The broker, out of an answer that the engine holds to a schema.
+    Emulated,
+}
+
+impl Tools {
+    /// What an offer must declare.
+    pub(crate) const fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Native => Some("tools"),
+            Self::Emulated => Some(TOOLS_EMULATED),
+        }
+    }
 }
 
 /// A set of kinds of content.
@@ -110,7 +133,13 @@ impl Modalities {
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { tools: false, schema: false, input: Modalities::TEXT, output: Modalities::TEXT, parameters: Vec::new() }
+        Self {
+            tools: Tools::None,
+            schema: false,
+            input: Modalities::TEXT,
+            output: Modalities::TEXT,
+            parameters: Vec::new(),
+        }
     }
 }
 

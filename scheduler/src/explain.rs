@@ -56,6 +56,9 @@ pub struct Attempted {
     pub code: Option<&'static str>,
     /// How long it took.
     pub elapsed_ms: u64,
+    /// The broker was to make calls of tools out of its answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tools_emulated: bool,
     /// When its first content came, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_content_ms: Option<u64>,
@@ -77,7 +80,14 @@ impl Explanation {
         let attempted = |record: &Record| {
             let (status, code) = outcome_name(&record.outcome);
             let elapsed_ms = u64::try_from(record.elapsed.as_millis()).unwrap_or(u64::MAX);
-            Attempted { provider: provider(record), status, code, elapsed_ms, first_content_ms: None }
+            Attempted {
+                provider: provider(record),
+                status,
+                code,
+                elapsed_ms,
+                tools_emulated: false,
+                first_content_ms: None,
+            }
         };
         Self {
             offers: why.offers,

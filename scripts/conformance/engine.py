@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An engine that follows a script: what a small language model will not do when asked, it always does.
 
-SmolLM2 never calls a tool, sees no image and has no vectors. Where a scenario is about such an answer's way
+SmolLM2 calls no tool of its own, sees no image and has no vectors. Where a scenario is about such an answer's way
 through the gateway, this stands behind it, speaking an engine's side of the protocol as llama.cpp does:
 
     asked with a tool on offer      calls it, with arguments made up from its schema; all of them where calls

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use protocol::RequestId;
 
+use super::emulated::{Answers, Expected, Found};
 use super::fast::Shapes;
+use super::render::quoted;
 use super::voice::{Said, Voice};
 use super::wire::{self, Channel, Choice, Chunk, Delta, FinishReason, FunctionFragment, MAX_TOOL, ToolFragment};
 use super::{Error, Kind, Tail, UpstreamUsage};
@@ -21,6 +23,8 @@ pub struct Reader {
     shapes: Shapes,
     choices: Vec<ChoiceState>,
     usage: Option<UpstreamUsage>,
+    /// Where the engine's text is no text: what it says instead.
+    emulated: Option<Answers>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +72,13 @@ impl Reader {
     /// A reader of the answer to `request`, told by `voice`.
     pub fn new(request: RequestId, voice: Box<dyn Voice + Send>) -> Self {
         let calls = CallIds::of(request);
-        Self { voice, calls, shapes: Shapes::default(), choices: Vec::new(), usage: None }
+        Self { voice, calls, shapes: Shapes::default(), choices: Vec::new(), usage: None, emulated: None }
+    }
+
+    /// The same for an engine whose content is, in its form, a call of a tool.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { emulated: Answers::expecting(expected), ..self }
     }
 
     /// Appends to `out` what the client gets for one upstream event, and to `counter` the text in
@@ -179,11 +189,15 @@ impl Reader {
         ];
         for (channel, text) in texts {
             let Some(text) = text else { continue };
+            counter.push_literal(index, channel, text.as_bytes());
+            if channel == Channel::Content && self.emulated.is_some() {
+                kind = stronger(kind, self.bound(index, text, out)?);
+                continue;
+            }
             // Log probabilities are the content's; without content they go with what there is.
             let mine = channel != Channel::Reasoning || texts[1].1.is_none();
             let logprobs = if mine { std::mem::replace(&mut logprobs, "null") } else { "null" };
             self.voice.say(Said::Text { choice: index, channel, text, logprobs }, out);
-            counter.push_literal(index, channel, text.as_bytes());
             kind = stronger(kind, kind_of(channel));
         }
         if let Some(delta) = delta {
@@ -198,11 +212,36 @@ impl Reader {
             }
         }
         if let Some((reason, word)) = choice.finish()? {
+            let reason = self.emulated.as_ref().map_or(Ok(reason), |answers| answers.finish(index, reason))?;
             let native = (word != reason.as_str()).then_some(word.as_ref());
             self.voice.say(Said::Finish { choice: index, reason, native, logprobs }, out);
             self.choices[index as usize].finish = Some(Finish { reason, native: native.map(str::to_owned) });
             self.shapes.forget(index);
             kind = stronger(kind, Kind::Finish);
+        }
+        Ok(kind)
+    }
+
+    /// Says what a piece of a bound answer means.
+    fn bound(&mut self, choice: u32, text: &str, out: &mut BytesMut) -> Result<Kind, Error> {
+        let Some(answers) = &mut self.emulated else { return Ok(Kind::Empty) };
+        let Found { call, arguments, words } = answers.push(choice, text)?;
+        let mut kind = Kind::Empty;
+        if let Some(name) = &call {
+            let id = self.calls.id(choice, 0);
+            self.voice.say(Said::Call { choice, index: 0, id: &id, name }, out);
+            kind = Kind::ToolCall;
+        }
+        if !arguments.is_empty() {
+            let literal = quoted(&arguments);
+            let arguments = &literal[1..literal.len() - 1];
+            self.voice.say(Said::Arguments { choice, index: 0, arguments }, out);
+            kind = Kind::ToolCall;
+        }
+        if !words.is_empty() {
+            let said = Said::Text { choice, channel: Channel::Content, text: &words, logprobs: "null" };
+            self.voice.say(said, out);
+            kind = Kind::Content;
         }
         Ok(kind)
     }
@@ -278,7 +317,7 @@ impl Reader {
     fn learn(&mut self, chunk: &Chunk<'_>, data: &[u8]) {
         let [choice] = chunk.choices.as_deref().unwrap_or_default() else { return };
         let ended = choice.has_finish() || self.finish(choice.index).is_some();
-        if ended || choice.logprobs.is_some() || !chunk.is_plain() {
+        if ended || choice.logprobs.is_some() || !chunk.is_plain() || self.emulated.is_some() {
             return;
         }
         let Some((channel, text)) = choice.only_text() else { return };

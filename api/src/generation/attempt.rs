@@ -8,7 +8,7 @@ use protocol::{AttemptId, Timestamp, Units};
 use scheduler::explain::Attempted;
 use scheduler::{Admission, Observation};
 
-use super::Generation;
+use super::{Generation, Order};
 use crate::error::PreviousError;
 
 /// The attempt in flight.
@@ -108,7 +108,7 @@ impl Generation {
     /// Adds an attempt that ends now to what the client is told.
     pub(super) fn note(&mut self, run: &Running, status: &'static str, code: Option<&'static str>) {
         if let Some(told) = &mut self.routing {
-            told.attempts.push(tried(run, status, code, self.app.env.now()));
+            told.attempts.push(tried(run, &self.order, status, code, self.app.env.now()));
         }
     }
 
@@ -145,13 +145,20 @@ impl Generation {
 }
 
 /// One attempt, in the words of a routing record.
-pub(super) fn tried(run: &Running, status: &'static str, code: Option<&'static str>, now: Timestamp) -> Attempted {
+pub(super) fn tried(
+    run: &Running,
+    order: &Order,
+    status: &'static str,
+    code: Option<&'static str>,
+    now: Timestamp,
+) -> Attempted {
     let ms = |until: Timestamp| u64::try_from(until.since(run.started_at).as_millis()).unwrap_or(u64::MAX);
     Attempted {
         provider: Some(run.admission.offer().slug().to_owned()),
         status,
         code,
         elapsed_ms: ms(now),
+        tools_emulated: order.expected.is_some(),
         first_content_ms: run.first_output_at.map(ms),
     }
 }

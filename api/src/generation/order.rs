@@ -6,7 +6,7 @@ use protocol::{Id, RequestId, Timestamp};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Expected};
 use crate::envelope::Work;
 
 /// Who asked, and for what; fixed for the life of a generation.
@@ -40,6 +40,8 @@ pub struct Order {
     pub base64: bool,
     /// How the client is answered.
     pub dialect: Dialect,
+    /// What the engine's answer is to be read as, where tools are emulated.
+    pub expected: Option<Expected>,
     /// When the request arrived.
     pub created_at: Timestamp,
 }

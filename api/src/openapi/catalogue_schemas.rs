@@ -91,6 +91,8 @@ objects! {
         elapsed_ms: u64,
         ;
         code: String,
+        /// True where calls of tools were to be made out of an answer that follows a schema.
+        tools_emulated: bool,
         first_content_ms: u64,
     }
     /// What a key has used, and what it still may: US dollars as decimal strings.
@@ -113,7 +115,9 @@ objects! {
         max_completion_tokens: Option<u32>,
         /// Null: nothing but the context bounds a prompt.
         max_prompt_tokens: Option<u32>,
-        pricing: Pricing, supported_parameters: Vec<String>,
+        pricing: Pricing,
+        /// `tools_emulated` stands for tools that the engine does not have and the broker adds.
+        supported_parameters: Vec<String>,
         /// 0 takes work, -1 is degraded, -2 is a last resort, -5 takes none just now.
         status: i8,
         /// Percent of the attempts that count, to the minute; null where none was made.

@@ -159,7 +159,7 @@ fn endpoint(offer: &OfferEntry, status: i8, uptime: Uptime, now: Timestamp) -> E
         max_completion_tokens: spec.max_output_tokens,
         max_prompt_tokens: None,
         pricing: models::pricing(&offer.price.prices),
-        supported_parameters: spec.supported_parameters.clone(),
+        supported_parameters: spec.offered_parameters().map(str::to_owned).collect(),
         status,
         uptime_last_5m: uptime.last_5m,
         uptime_last_30m: uptime.last_30m,

@@ -14,7 +14,7 @@ use crate::envelope::{Envelope, ModelRef, Work};
 use crate::error::{ApiError, Told};
 use crate::extract::Caller;
 use crate::inference::{self, Asked};
-use crate::prompt;
+use crate::placing;
 use crate::request::RequestContext;
 use crate::state::AppState;
 
@@ -52,7 +52,7 @@ async fn count(app: &AppState, caller: &Caller, request: Request) -> Result<Resp
     let chat = Bytes::from(messages::count_tokens_request(&body)?);
     let envelope = Envelope::parse(&chat)?;
     let model = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
-    let (_, count) = prompt::consider(app, &envelope, &chat, &model, caller.organization).await?;
+    let count = placing::count(app, &envelope, &chat, &model, caller.organization).await?;
     if app.scheduler.snapshot().model(&model.id).is_none() {
         return Err(ApiError::model_not_found(&model.id));
     }

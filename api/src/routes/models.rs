@@ -156,15 +156,15 @@ fn view(model: Model, snapshot: &scheduler::Snapshot) -> Option<View> {
             max_completion_tokens: spec.max_output_tokens,
             is_moderated: false,
         },
-        supported_parameters: union(pool, |offer| offer.supported_parameters()),
+        supported_parameters: union(pool, |offer| offer.listing.offer.spec.offered_parameters()),
         per_request_limits: None,
         id: model.id,
     })
 }
 
 pub(super) fn architecture(pool: &ModelPool) -> Architecture {
-    let input_modalities = union(pool, |offer| &offer.listing.offer.spec.input_modalities);
-    let output_modalities = union(pool, |offer| &offer.listing.offer.spec.output_modalities);
+    let input_modalities = union(pool, |offer| offer.listing.offer.spec.input_modalities.iter().map(String::as_str));
+    let output_modalities = union(pool, |offer| offer.listing.offer.spec.output_modalities.iter().map(String::as_str));
     Architecture {
         modality: format!("{}->{}", join(&input_modalities), join(&output_modalities)),
         input_modalities,
@@ -175,8 +175,11 @@ pub(super) fn architecture(pool: &ModelPool) -> Architecture {
 }
 
 /// What any offer of the model can do.
-fn union(pool: &ModelPool, names: impl Fn(&OfferEntry) -> &[String]) -> BTreeSet<String> {
-    pool.offers.iter().flat_map(|offer| names(offer)).cloned().collect()
+fn union<'a, I: Iterator<Item = &'a str>>(
+    pool: &'a ModelPool,
+    names: impl Fn(&'a OfferEntry) -> I,
+) -> BTreeSet<String> {
+    pool.offers.iter().flat_map(|offer| names(offer)).map(str::to_owned).collect()
 }
 
 fn join(names: &BTreeSet<String>) -> String {

@@ -35,6 +35,7 @@ mod registering;
 mod routing;
 mod stream;
 mod support;
+mod tools;
 mod topups;
 mod tunnel;
 mod upstream;

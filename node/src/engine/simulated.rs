@@ -19,6 +19,7 @@ use crate::body::{self, Body};
 
 mod answer;
 mod faults;
+mod schema;
 mod stream;
 mod vectors;
 
@@ -216,7 +217,7 @@ impl Engine for Simulated {
             models: vec![Model { id: self.0.model.clone(), context_length: Some(self.0.context_length) }],
             slots: Some(self.0.slots),
             notices_leaving: true,
-            holds_schemas: false,
+            holds_schemas: true,
         };
         Box::pin(std::future::ready(Ok(description)))
     }

@@ -1,7 +1,7 @@
 //! Hard demands, as combinations of bitsets. Each step's drop in population is the count for its
 //! constraint, so a refusal says why without a second pass.
 
-use crate::ask::{Ask, ProviderRef};
+use crate::ask::{Ask, ProviderRef, Tools};
 use crate::availability::{AvailabilityCode, Constraint, Exclusions, Nearest};
 use crate::pool::bitset::Bitset;
 use crate::pool::snapshot::ModelPool;
@@ -62,7 +62,7 @@ pub fn apply(pool: &ModelPool, ask: &Ask) -> Filtered {
             pool.most_output.keep_at_least(most, set);
         }
     });
-    if ask.needs.tools || ask.needs.schema || prefs.require_parameters {
+    if ask.needs.tools != Tools::None || ask.needs.schema || prefs.require_parameters {
         steps.take(Constraint::RequireParameters, |set| parameters(pool, ask, set));
     }
     steps.take(Constraint::MaxPrice, |set| prices(pool, ask, set));
@@ -111,9 +111,9 @@ fn providers(pool: &ModelPool, ask: &Ask, set: &mut Bitset) {
 
 /// Names of parameters an offer must declare.
 fn required(ask: &Ask) -> impl Iterator<Item = &str> {
-    let always = [(ask.needs.tools, "tools"), (ask.needs.schema, "structured_outputs")];
+    let always = [ask.needs.tools.parameter(), ask.needs.schema.then_some("structured_outputs")];
     let others = ask.provider.require_parameters.then_some(&ask.needs.parameters).into_iter().flatten();
-    always.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).chain(others.map(String::as_str))
+    always.into_iter().flatten().chain(others.map(String::as_str))
 }
 
 fn parameters(pool: &ModelPool, ask: &Ask, set: &mut Bitset) {

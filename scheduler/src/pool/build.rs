@@ -223,9 +223,7 @@ fn pool(
         no_training: set(&|offer| !offer.listing.node.privacy.training),
         trust: trust.map(|level| set(&|offer| offer.listing.node.trust >= level)),
         quantization: postings(count, &offers, |offer| spec(offer).quantization.into_iter().collect()),
-        parameters: postings(count, &offers, |offer| {
-            offer.supported_parameters().iter().map(|name| name.as_str().into()).collect()
-        }),
+        parameters: postings(count, &offers, |offer| spec(offer).offered_parameters().map(Into::into).collect()),
         free: set(&|offer| is_free(&offer.price.prices)),
         context: Column::new(offers.iter().map(|offer| spec(offer).context_length).collect()),
         most_output: Column::new(

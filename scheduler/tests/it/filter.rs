@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use protocol::offer::{Quantization, TrustLevel};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use scheduler::ask::{Held, Modalities, ProviderRef};
+use scheduler::ask::{Held, Modalities, ProviderRef, Tools};
 use scheduler::place::{Decision, filter, place};
 use scheduler::provider::Listing;
 use scheduler::{Ask, Constraint};
@@ -88,7 +88,8 @@ fn asks() -> impl Strategy<Value = Ask> {
     let privacy = (any::<bool>(), any::<bool>(), 0..4_usize);
     let precision = prop::collection::vec(prop::sample::select(vec![Quantization::Fp8, Quantization::Int4]), 0..2);
     let size = (1..3_000_u32, proptest::option::of(1..120_u32));
-    let needs = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let tools = prop::sample::select(vec![Tools::None, Tools::Native, Tools::Emulated]);
+    let needs = (tools, any::<bool>(), any::<bool>(), any::<bool>());
     let money = (proptest::option::of(0..4_i64), proptest::option::of(0..4_i64), prop::bool::weighted(0.2));
     (who, places, privacy, precision, size, needs, money, proptest::option::of(0..20_000_i64)).prop_map(
         |((only, ignore, order), places, (zdr, deny, trust), precision, (prompt, most), needs, money, ceiling)| {
@@ -138,7 +139,12 @@ fn naive(ask: &Ask, listing: &Listing) -> Option<Constraint> {
             || (region == "eu" && ["de", "fr"].contains(&country.as_str()))
     };
     let mut required: Vec<&str> = Vec::new();
-    required.extend(ask.needs.tools.then_some("tools"));
+    let native = spec.supported_parameters.iter().any(|known| known == "tools");
+    let tools = match ask.needs.tools {
+        Tools::None => true,
+        Tools::Native => native,
+        Tools::Emulated => !native && spec.supported_parameters.iter().any(|known| known == "structured_outputs"),
+    };
     required.extend(ask.needs.schema.then_some("structured_outputs"));
     required.extend(prefs.require_parameters.then_some("top_k"));
     let prices = listing.offer.price.unwrap().prices;
@@ -168,7 +174,7 @@ fn naive(ask: &Ask, listing: &Listing) -> Option<Constraint> {
         ),
         (
             Constraint::RequireParameters,
-            required.iter().all(|name| spec.supported_parameters.iter().any(|own| own == name)),
+            tools && required.iter().all(|name| spec.supported_parameters.iter().any(|own| own == name)),
         ),
         (
             Constraint::MaxPrice,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::schema::Format;
 use super::{Latency, ms, unix_seconds};
 
 /// What a simulated answer is made of, one word a token. It says what it is.
@@ -51,6 +52,11 @@ struct Asked<'a> {
     n: Option<u32>,
     #[serde(default)]
     stop: Option<Stop>,
+    #[serde(default)]
+    response_format: Option<Format>,
+    /// Which of several forms an answer has that a schema binds.
+    #[serde(default)]
+    seed: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +89,8 @@ pub(super) struct Plan {
     pub ttft: Duration,
     pub tpot: Duration,
     form: Form,
+    /// What it says in place of [`WORDS`], where a format binds it.
+    bound: Option<Vec<String>>,
     model: String,
     id: String,
     created: u64,
@@ -115,9 +123,12 @@ impl Plan {
         };
         let asked = chat.max_completion_tokens.or(chat.max_tokens).and_then(|most| u32::try_from(most).ok());
         let asked = asked.filter(|_| bounded);
-        let mut tokens = latency.tokens.min(asked.unwrap_or(u32::MAX));
-        let mut finish = if tokens < latency.tokens { "length" } else { "stop" };
-        if let Some(cut) = chat.stop.as_ref().and_then(|stop| stopped_at(stop, tokens)) {
+        let pick = chat.seed.map_or(0, i64::unsigned_abs);
+        let bound = chat.response_format.as_ref().and_then(|format| format.tokens(pick));
+        let most = bound.as_ref().map_or(latency.tokens, |bound| u32::try_from(bound.len()).unwrap_or(u32::MAX));
+        let mut tokens = most.min(asked.unwrap_or(u32::MAX));
+        let mut finish = if tokens < most { "length" } else { "stop" };
+        if let Some(cut) = chat.stop.as_ref().filter(|_| bound.is_none()).and_then(|stop| stopped_at(stop, tokens)) {
             (tokens, finish) = (cut, "stop");
         }
         let draw = mix(latency.seed ^ mix(number));
@@ -136,6 +147,7 @@ impl Plan {
             ttft: ms(latency.ttft_ms * scale),
             tpot: ms(latency.tpot_ms * scale),
             form,
+            bound,
             model: model.to_owned(),
             id: format!("chatcmpl-{draw:016x}{:016x}", mix(draw)),
             created: unix_seconds(),
@@ -158,7 +170,7 @@ impl Plan {
 
     /// The answer in one piece.
     pub(super) fn whole(&self) -> serde_json::Value {
-        let text: String = (0..self.tokens).map(|i| WORDS[i as usize % WORDS.len()]).collect();
+        let text: String = (0..self.tokens as usize).map(|at| self.word(at)).collect();
         let choices: Vec<_> = (0..self.choices)
             .map(|index| {
                 let mut choice = json!({"finish_reason": self.finish, "index": index});
@@ -173,6 +185,10 @@ impl Plan {
             "choices": choices, "created": self.created, "model": self.model, "system_fingerprint": "simulated",
             "object": self.object(false), "usage": self.usage(), "id": self.id,
         })
+    }
+
+    fn word(&self, at: usize) -> &str {
+        self.bound.as_ref().map_or(WORDS[at % WORDS.len()], |bound| &bound[at])
     }
 
     const fn object(&self, chunk: bool) -> &'static str {
@@ -204,8 +220,9 @@ impl Plan {
 
     /// One chunk per word, written once and shared by every token that says it.
     pub(super) fn content(&self) -> Vec<Bytes> {
-        let kinds = (self.tokens as usize).min(WORDS.len());
-        WORDS[..kinds].iter().map(|word| self.says(word)).collect()
+        let kinds = self.tokens as usize;
+        let kinds = if self.bound.is_some() { kinds } else { kinds.min(WORDS.len()) };
+        (0..kinds).map(|at| self.says(self.word(at))).collect()
     }
 
     /// The same with several words to a chunk.
@@ -215,9 +232,10 @@ impl Plan {
     }
 
     fn says(&self, text: &str) -> Bytes {
+        let text = serde_json::Value::from(text);
         match self.form {
-            Form::Chat => self.per_choice("null", &format!(r#"{{"content":"{text}"}}"#)),
-            Form::Completion => self.per_choice("null", &format!("\"{text}\"")),
+            Form::Chat => self.per_choice("null", &format!(r#"{{"content":{text}}}"#)),
+            Form::Completion => self.per_choice("null", &text.to_string()),
         }
     }
 

@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used)]
+
+mod request;
+mod stream;
+
+use super::*;
