@@ -38,21 +38,22 @@ pub async fn list(
                     -- The id of a late booking is its flush's, turned over.
                     minted_at(case when t.cause_kind = 'late' then right(t.cause_id, 32)::uuid
                                    else m.transfer_id end) as at,
-                    m.amount, t.cause_kind as cause, m.other,
+                    -- Ids of one millisecond are in no order.
+                    t.booked_at as booked, m.amount, t.cause_kind as cause, m.other,
                     case t.cause_kind when 'stripe.payment' then 'topup_' || replace(o.topup_id::text, '-', '')
                                       when 'stripe.refund' then split_part(t.cause_id, '/', 1) end as source
                from moves m join transfers t using (transfer_id)
                left join topups o on t.cause_kind = 'stripe.payment' and o.payment_intent = t.cause_id
              union all
              select 'usage-' || to_char(day at time zone 'UTC', 'YYYY-MM-DD'),
-                    day + interval '1 day' - interval '1 microsecond', -charge, 'settle', 'revenue', null
+                    day + interval '1 day' - interval '1 microsecond', day, -charge, 'settle', 'revenue', null
                from days where charge > 0),
-           summed as (select l.*, (sum(amount) over (order by at, id))::bigint as balance from lines l)
+           summed as (select l.*, (sum(amount) over (order by at, booked, id))::bigint as balance from lines l)
            select id as "id!", at as "at!: Timestamp", amount as "amount!: SignedNanoUsd", cause as "cause!",
                   other as "other!", source, balance as "balance!: SignedNanoUsd"
              from summed
-            where $2::text is null or (at, id) < (select l.at, l.id from lines l where l.id = $2)
-            order by at desc, id desc limit $3"#,
+            where $2::text is null or (at, booked, id) < (select l.at, l.booked, l.id from lines l where l.id = $2)
+            order by at desc, booked desc, id desc limit $3"#,
         account as OrganizationId,
         before.map(EntryId::as_str),
         limit,
