@@ -2,10 +2,12 @@
 
 pub mod admin;
 mod demo;
+pub mod epoch;
 mod openapi;
 pub mod reconcile;
 mod serve;
 pub mod stripe;
+pub mod verify_payout;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +45,10 @@ enum Command {
     Reconcile(reconcile::Args),
     /// What has no known outcome at the card processor, and what a person does about it.
     Stripe(stripe::Args),
+    /// What providers are paid: the steps of an epoch by hand, and what waits for a person.
+    Epoch(epoch::Args),
+    /// Check a payout against everything it rests on, offline. Exits 1 when anything is wrong.
+    VerifyPayout(verify_payout::Args),
     /// Bring the database's schema up to date and exit.
     Migrate,
     /// Print the OpenAPI document.
@@ -124,6 +130,8 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
         Command::Reconcile(args) => reconcile::run(args, open(&config).await?, &config.billing.lease).await,
         Command::Stripe(args) => stripe::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Epoch(args) => epoch::run(args, open(&config).await?, env, &config).await,
+        Command::VerifyPayout(args) => verify_payout::run(&args),
         Command::Migrate => {
             let db = open(&config).await?;
             platform::db::migrate(&db).await?;

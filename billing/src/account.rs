@@ -34,6 +34,8 @@ pub enum AccountKind {
     TaxPayable,
     /// Money on its way back to cards.
     RefundsInFlight,
+    /// What was owed in one currency and is owed in another now.
+    Fx,
 }
 
 /// The side on which an account grows.
@@ -72,6 +74,7 @@ impl AccountKind {
             Self::StripeFees => "stripe_fees",
             Self::TaxPayable => "tax_payable",
             Self::RefundsInFlight => "refunds_in_flight",
+            Self::Fx => "fx",
         }
     }
 
@@ -79,7 +82,9 @@ impl AccountKind {
     #[must_use]
     pub const fn normal(self) -> Side {
         match self {
-            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight => Side::Credit,
+            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight | Self::Fx => {
+                Side::Credit
+            }
             Self::Receivable
             | Self::ProviderCost
             | Self::FaultCost

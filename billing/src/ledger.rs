@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::{FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
+use protocol::{CaseId, FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
 
 use crate::account::{AccountKind, LedgerAccount};
 
@@ -41,6 +41,10 @@ pub enum Cause {
     ProcessorFee(String),
     /// A step of credit going back to a card.
     Refund(RefundId, RefundStep),
+    /// What an epoch turned into tokens.
+    Epoch(u64),
+    /// What a case about receipts was decided to.
+    Case(CaseId),
 }
 
 /// How far money is on its way back to a card.
@@ -106,6 +110,8 @@ impl Cause {
             Self::Payment(_) => "stripe.payment",
             Self::ProcessorFee(_) => "stripe.balance_txn",
             Self::Refund(..) => "stripe.refund",
+            Self::Epoch(_) => "epoch",
+            Self::Case(_) => "receipt_case",
         }
     }
 }
@@ -130,6 +136,8 @@ impl fmt::Display for Cause {
             Self::PromoExpired { grant, taken } => write!(f, "{grant}/{}", taken.nano()),
             Self::Payment(name) | Self::ProcessorFee(name) => f.write_str(name),
             Self::Refund(refund, step) => write!(f, "{refund}/{}", step.as_str()),
+            Self::Epoch(epoch) => write!(f, "{epoch}"),
+            Self::Case(case) => write!(f, "{case}"),
         }
     }
 }

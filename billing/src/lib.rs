@@ -5,9 +5,11 @@
 //! posting with two ends and a cause. Postgres is the only truth; everything in memory can be lost.
 
 pub mod account;
+pub mod artefact;
 pub mod budget;
 mod calendar;
 pub mod config;
+pub mod epoch;
 mod error;
 pub mod grant;
 mod hold;
@@ -15,24 +17,30 @@ mod lease;
 pub mod ledger;
 mod name;
 pub mod outcome;
+pub mod payout;
 pub mod price_book;
 pub mod quarantine;
+pub mod receipt;
 pub mod reconcile;
 pub mod refund;
+pub mod release;
 pub mod run;
 mod service;
 mod settle;
+pub mod statement;
 pub mod store;
 pub mod stripe;
 pub mod topup;
 
 pub use budget::{Budget, BudgetScope, Reset};
 pub use config::{AckMode, Config};
+pub use epoch::{Epochs, PayoutsConfig};
 pub use error::Error;
 pub use grant::{GrantKind, Granted, NewGrant, grant};
 pub use hold::{HoldRequest, LeaseHold, Settlement};
 pub use outcome::{AttemptUsage, CountedBy, Judgement, Outcome, judge};
 pub use price_book::{PriceBook, PriceRow};
+pub use receipt::{Receipts, ReceiptsConfig, Ticket};
 pub use reconcile::{Report, reconcile, reconcile_with};
 pub use service::Billing;
 pub use settle::{Ack, Booked};

@@ -10,7 +10,8 @@
 //! 2. `budget_leases`
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
-//! 5. `topups`, then `refund_intents`, then `stripe_calls`; `stripe_events` alone
+//! 5. `receipt_cursor`, then `epochs`, then `payees`
+//! 6. `topups`, then `refund_intents`, then `stripe_calls`; `stripe_events` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
@@ -21,14 +22,20 @@ pub mod accounts;
 pub(crate) mod budget_leases;
 pub mod budgets;
 pub mod earnings;
+pub mod epochs;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;
 pub(crate) mod leases;
 pub(crate) mod line;
 pub(crate) mod partitions;
+pub mod payees;
+pub mod payout_accounts;
 pub mod prices;
 pub(crate) mod quarantine;
+pub mod receipt_cases;
+pub mod receipt_keys;
+pub mod receipts;
 pub mod refunds;
 pub(crate) mod replicas;
 pub mod reports;

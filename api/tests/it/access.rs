@@ -23,6 +23,9 @@ fn filled(path: &str) -> String {
         .replace("{service_account}", &format!("svcacct_{nobody}"))
         .replace("{key}", &format!("key_{nobody}"))
         .replace("{topup}", &format!("topup_{nobody}"))
+        .replace("{receipt}", &format!("rcpt_{nobody}"))
+        .replace("{payout}", &format!("payout_{nobody}"))
+        .replace("{epoch}", "1")
         .replace("{webhook}", &format!("whk_{nobody}"))
         .replace("{id}", "resp_1");
     assert!(!filled.contains('{'), "an id of {path} is not known here");
