@@ -97,13 +97,18 @@ impl Epochs {
     }
 
     async fn step(&self, epoch: &Epoch, now: Timestamp) -> Result<Stepped, Error> {
-        match epoch.state {
+        let stepped = match epoch.state {
             EpochState::Open | EpochState::Held => Ok(Stepped::Stayed),
             EpochState::Frozen => self.price(epoch.number, now).await,
             EpochState::Priced => self.build(epoch.number, now).await,
             EpochState::Built => self.propose(epoch.number, now).await,
             EpochState::Proposed => self.settle(epoch.number, now).await,
             EpochState::Active => Ok(Stepped::Stayed),
+        };
+        match stepped {
+            // Another replica was quicker.
+            Err(Error::EpochState { .. }) => Ok(Stepped::Stayed),
+            stepped => stepped,
         }
     }
 

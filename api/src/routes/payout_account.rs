@@ -6,6 +6,7 @@ use axum::routing::{get, post};
 use billing::payout;
 use billing::store::payout_accounts::{self, Account};
 use http::StatusCode;
+use protocol::event::Event;
 use protocol::payout::PayoutChange;
 use protocol::wallet::Signed;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ async fn change(
     let entry = Entry::new(app.env.mint(), now, Actor::Key(caller.key), "payout_account.requested", caller.provider);
     let detail = json!({ "from": change.from, "to": change.to, "nonce": change.nonce });
     audit::insert(&mut tx, entry.of_provider(caller.provider).with(detail)).await?;
+    // Whoever else may read this provider's mail shall hear of it while it can be taken back.
+    let event = Event::PayoutChangeRequested { provider: caller.provider };
+    platform::outbox::append(&mut tx, app.env.mint(), &event, now).await?;
     let accounts = payout_accounts::list_of(&mut tx, caller.provider).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(view(&accounts, now))))

@@ -88,6 +88,16 @@ async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, sc
                 object: node.to_string(),
             }))
         }
+        Event::PayoutPaid { provider, payout } => Ok(Some(News {
+            owner: Owner::Provider(*provider),
+            kind: "provider.payout.paid",
+            object: payout.to_string(),
+        })),
+        Event::PayoutChangeRequested { provider } => Ok(Some(News {
+            owner: Owner::Provider(*provider),
+            kind: "provider.payout_account.change_requested",
+            object: provider.to_string(),
+        })),
         Event::KeyRevoked { .. }
         | Event::AccountSuspended { .. }
         | Event::CreditGranted { .. }

@@ -135,6 +135,8 @@ async fn a_payout_account_moves_with_both_signatures_and_can_be_called_back() {
     let asked = test.post(&path, &body(1, 2)).bearer(&node.key).send().await;
     assert_eq!((asked.status.as_u16(), &asked.json["pending"]["account"]), (202, &json!(account(2))));
     assert_eq!(asked.json["account"], json!(account(1)), "for two days nothing has moved");
+    let told = "select count(*) from outbox_events where body ->> 'type' = 'payout_change_requested'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(told).fetch_one(&test.app.db).await.unwrap(), 1, "everybody hears of it");
     let called_back = test.post(&format!("{path}/cancel"), &json!({})).bearer(&node.key).send().await;
     assert_eq!((called_back.status.as_u16(), &called_back.json["pending"]), (200, &Value::Null));
     assert_eq!(test.post(&format!("{path}/cancel"), &json!({})).bearer(&node.key).send().await.status, 400);

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use platform::outbox;
+use protocol::event::Event;
 use protocol::merkle::Tree;
 use protocol::payout::parse_account;
 use protocol::statement::{Document as _, Sealed, Statement, Waiting};
@@ -12,7 +14,7 @@ use sqlx::PgConnection;
 use super::{Epochs, is_over};
 use crate::account::{AccountKind, LedgerAccount};
 use crate::ledger::{Cause, Posting, Transfer};
-use crate::payout::{PayoutRail, Proposal, Standing};
+use crate::payout::{PayoutRail, Proposal, Standing, payout_id};
 use crate::statement::{self, Built, Input, Owed, Receipts};
 use crate::store::epochs::{self, Epoch, EpochState, Frozen};
 use crate::store::{payees, payout_accounts, transfers};
@@ -296,8 +298,12 @@ impl Epochs {
         }
         drop(conn);
         let paid = rail.claim(tree.root(), due).await?;
-        let mut conn = self.receipts.db().acquire().await?;
-        epochs::set_claimed(&mut conn, number, &paid, now).await?;
+        let mut tx = self.receipts.db().begin().await?;
+        for (epoch, provider) in epochs::set_claimed(&mut tx, number, &paid, now).await? {
+            let event = Event::PayoutPaid { provider, payout: payout_id(provider, epoch) };
+            outbox::append(&mut tx, self.receipts.env().mint(), &event, now).await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 }

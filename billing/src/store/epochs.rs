@@ -497,30 +497,35 @@ pub(crate) async fn list_statements(
     rows.into_iter().map(|row| sealed(row.document, &row.signature)).collect()
 }
 
-/// Marks what has been paid out by the contract, up to an epoch.
+/// Marks what has been paid out by the contract, up to an epoch. Returns what was not before, by epoch.
 pub(crate) async fn set_claimed(
     conn: &mut PgConnection,
     epoch: u64,
     providers: &[ProviderId],
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update statements set claimed_at = $3
-          where epoch <= $1 and provider_id = any($2) and claimed_at is null and payee is not null",
+) -> Result<Vec<(u64, ProviderId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"update statements set claimed_at = $3
+            where epoch <= $1 and provider_id = any($2) and claimed_at is null and payee is not null
+              and document ->> 'waiting' is null
+        returning epoch, provider_id as "provider: ProviderId""#,
         epoch.cast_signed(),
         providers as &[ProviderId],
         now as Timestamp,
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    let mut paid: Vec<_> = rows.into_iter().map(|row| (row.epoch.unsigned_abs(), row.provider)).collect();
+    paid.sort_unstable();
+    Ok(paid)
 }
 
 /// Providers that were paid by a statement up to an epoch, and whose sum nobody has claimed yet.
 pub(crate) async fn list_unclaimed(conn: &mut PgConnection, epoch: u64) -> Result<Vec<ProviderId>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select distinct provider_id as "provider: ProviderId" from statements
-            where epoch <= $1 and payee is not null and claimed_at is null order by 1"#,
+            where epoch <= $1 and payee is not null and claimed_at is null and document ->> 'waiting' is null
+            order by 1"#,
         epoch.cast_signed(),
     )
     .fetch_all(conn)

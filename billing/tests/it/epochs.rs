@@ -204,6 +204,11 @@ async fn what_was_earned_is_paid_in_tokens_and_every_step_is_proved() {
     assert!(payout.state == EpochState::Active && payout.claimed_at.is_some());
     assert_eq!((statement.tokens, statement.carried_out.nano()), (TokenAmount::from(3_000_000), 17));
     assert_eq!(bank.rail.0.lock().claimed[&provider()], TokenAmount::from(3_000_000));
+    assert_eq!(
+        bank.world.count("outbox_events where body ->> 'type' = 'payout_paid'").await,
+        1,
+        "and its owner hears of it"
+    );
 
     let bundle = bank.epochs.bundle(3, provider()).await.unwrap().unwrap();
     let verified = bundle.verify().unwrap();
