@@ -2,11 +2,13 @@
 
 pub mod admin;
 mod demo;
+pub mod epoch;
 pub mod ledger;
 mod openapi;
 pub mod reconcile;
 mod serve;
 pub mod stripe;
+pub mod verify_payout;
 pub mod webhooks;
 
 use std::path::PathBuf;
@@ -51,6 +53,10 @@ enum Command {
     Stripe(stripe::Args),
     /// What the card processor told: what was given up, and what was never told.
     Webhooks(webhooks::Args),
+    /// What providers are paid: the steps of an epoch by hand, and what waits for a person.
+    Epoch(epoch::Args),
+    /// Check a payout against everything it rests on, offline. Exits 1 when anything is wrong.
+    VerifyPayout(verify_payout::Args),
     /// Bring the database's schema up to date and exit.
     Migrate,
     /// Print the OpenAPI document.
@@ -137,6 +143,8 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Ledger(args) => ledger::run(args, open(&config).await?).await,
         Command::Stripe(args) => stripe::run(args, open(&config).await?).await,
         Command::Webhooks(args) => webhooks::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Epoch(args) => epoch::run(args, open(&config).await?, env, &config).await,
+        Command::VerifyPayout(args) => verify_payout::run(&args),
         Command::Migrate => {
             let db = open(&config).await?;
             platform::db::migrate(&db).await?;

@@ -35,6 +35,10 @@ pub struct Config {
     pub billing: billing::Config,
     /// Cards, through Stripe.
     pub stripe: billing::StripeConfig,
+    /// What providers are given for their work.
+    pub receipts: billing::ReceiptsConfig,
+    /// When and what providers are paid.
+    pub payouts: billing::PayoutsConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
 }

@@ -233,6 +233,9 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
     for (name, value) in ids {
         headers.insert(name, HeaderValue::try_from(value).ok()?);
     }
+    if let Some(ticket) = generation.ticket() {
+        headers.insert(ours::TICKET, HeaderValue::try_from(ticket).ok()?);
+    }
     headers.insert(ours::PRICE_VERSION, HeaderValue::from(offer.price.version));
     headers.insert(ours::CREDITS, HeaderValue::from(weight));
     headers.insert(ours::DISPATCH, HeaderValue::from(number));

@@ -28,6 +28,8 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::keys::routes())
         .merge(routes::organization::routes())
         .merge(routes::providers::routes())
+        .merge(routes::payouts::routes())
+        .merge(routes::payout_account::routes())
         .merge(routes::tunnel::routes())
         .merge(routes::webhooks::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep));

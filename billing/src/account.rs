@@ -42,6 +42,8 @@ pub enum AccountKind {
     DisputeLoss,
     /// What the card processor keeps for disputes.
     DisputeFees,
+    /// What was owed in one currency and is owed in another now.
+    Fx,
 }
 
 /// The side on which an account grows.
@@ -84,6 +86,7 @@ impl AccountKind {
             Self::DisputeReceivable => "dispute_receivable",
             Self::DisputeLoss => "dispute_loss",
             Self::DisputeFees => "dispute_fees",
+            Self::Fx => "fx",
         }
     }
 
@@ -91,7 +94,9 @@ impl AccountKind {
     #[must_use]
     pub const fn normal(self) -> Side {
         match self {
-            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight => Side::Credit,
+            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight | Self::Fx => {
+                Side::Credit
+            }
             Self::Receivable
             | Self::ProviderCost
             | Self::FaultCost

@@ -1,6 +1,7 @@
 //! What can go wrong with money, one variant per answer a caller must give.
 
-use protocol::{KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, RefundId, RequestId, TopupId};
+use protocol::bundle::Flaw;
+use protocol::{CaseId, KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, ProviderId, RefundId, RequestId, TopupId};
 
 use crate::velocity::Limit;
 
@@ -198,6 +199,48 @@ pub enum Error {
     CardsMisused {
         /// What it said.
         reason: String,
+    },
+    /// The broker's secret for receipts is no secret.
+    #[error("receipts.secret must be 64 hex digits; `openssl rand -hex 32` makes some")]
+    ReceiptKey,
+    /// An epoch that is somewhere else than a step needs it.
+    #[error("epoch {epoch} is {state} and can't {wish}")]
+    EpochState {
+        /// Which.
+        epoch: u64,
+        /// How far it is.
+        state: &'static str,
+        /// What was asked of it.
+        wish: &'static str,
+    },
+    /// Sums of an epoch that no amount can hold, or a signature of ours that is nobody's.
+    #[error("epoch {epoch} does not add up")]
+    EpochSum {
+        /// Which.
+        epoch: u64,
+    },
+    /// Documents that their reader would not believe.
+    #[error("the payout of {provider} is not what it says: {flaw}")]
+    Bundle {
+        /// Whose.
+        provider: ProviderId,
+        /// What is wrong.
+        flaw: Flaw,
+    },
+    /// Documents that can't be kept or read.
+    #[error("a document can't be kept or read")]
+    Artefacts(#[source] std::io::Error),
+    /// A change of a payout account that does not hold.
+    #[error("the payout account stays: {reason}")]
+    PayoutChange {
+        /// What is wrong.
+        reason: String,
+    },
+    /// No case of that id waits for a decision.
+    #[error("no case {case} is open")]
+    NoCase {
+        /// Which.
+        case: CaseId,
     },
     /// The ledger can't be reached now, and no lease covers the request.
     #[error("the ledger cannot be reached")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::{FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
+use protocol::{CaseId, FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
 
 use crate::account::{AccountKind, LedgerAccount};
 
@@ -45,6 +45,10 @@ pub enum Cause {
     Dispute(String, DisputeStep),
     /// The processor's money on its way to our bank, by its name for it.
     Payout(String, PayoutStep),
+    /// What an epoch turned into tokens.
+    Epoch(u64),
+    /// What a case about receipts was decided to.
+    Case(CaseId),
 }
 
 /// How far money is on its way back to a card.
@@ -134,6 +138,8 @@ impl Cause {
             Self::Refund(..) => "stripe.refund",
             Self::Dispute(..) => "stripe.dispute",
             Self::Payout(..) => "stripe.payout",
+            Self::Epoch(_) => "epoch",
+            Self::Case(_) => "receipt_case",
         }
     }
 }
@@ -180,6 +186,8 @@ impl fmt::Display for Cause {
             Self::Refund(refund, step) => write!(f, "{refund}/{}", step.as_str()),
             Self::Dispute(name, step) => write!(f, "{name}/{}", step.as_str()),
             Self::Payout(name, step) => write!(f, "{name}/{}", step.as_str()),
+            Self::Epoch(epoch) => write!(f, "{epoch}"),
+            Self::Case(case) => write!(f, "{case}"),
         }
     }
 }

@@ -56,6 +56,7 @@ macro_rules! check {
 
 mod cards;
 mod papers;
+mod proofs;
 mod stripe;
 
 /// Runs every check, with the settings leases have by default. See [`reconcile_with`].
@@ -123,6 +124,7 @@ pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Rep
     priced_again(conn, &mut report).await?;
     cards::check(conn, &mut report).await?;
     papers::check(conn, &mut report).await?;
+    proofs::check(conn, &mut report).await?;
     safeguards(conn, &mut report).await?;
     Ok(report)
 }
@@ -359,13 +361,13 @@ async fn earnings(conn: &mut PgConnection, report: &mut Report) -> Result<(), sq
 /// The insert-only tables are, and no row waits in quarantine.
 async fn safeguards(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx::Error> {
     check!(conn, report, "tables that are only added to refuse changes",
-        count "select count(*) from pg_inherits i where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass)",
+        count "select count(*) from pg_inherits i where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass, 'receipts'::regclass)",
         differ "with guarded (t) as (
-                  select unnest(array['transfers', 'postings', 'usage', 'attempts', 'usage_reports', 'prices',
+                  select unnest(array['transfers', 'postings', 'usage', 'attempts', 'usage_reports', 'receipts', 'prices',
                                       'take_rates']::regclass[])
                   union all
                   select i.inhrelid::regclass from pg_inherits i
-                   where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass))
+                   where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass, 'receipts'::regclass))
                 select 'table ' || t || ' can be changed' from guarded
                  where not exists (select from pg_trigger g
                                     where g.tgrelid = t and g.tgname = 'insert_only' and g.tgenabled in ('O', 'A'))

@@ -12,6 +12,7 @@
 //! 4. `grants`
 //! 5. `card_setups`, then `cards`, then `recharge_rules`
 //! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
+//! 7. `receipt_cursor`, then `epochs`, then `payees`
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
@@ -27,6 +28,7 @@ pub mod cards;
 pub mod disputes;
 pub mod documents;
 pub mod earnings;
+pub mod epochs;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;
@@ -35,8 +37,13 @@ pub mod journal;
 pub(crate) mod leases;
 pub(crate) mod line;
 pub(crate) mod partitions;
+pub mod payees;
+pub mod payout_accounts;
 pub mod prices;
 pub(crate) mod quarantine;
+pub mod receipt_cases;
+pub mod receipt_keys;
+pub mod receipts;
 pub mod recharge;
 pub mod refunds;
 pub(crate) mod replicas;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, NanoUsd, NodeId, OrganizationId, ProjectId, ProviderId, Timestamp, TopupId};
+use crate::{KeyId, NanoUsd, NodeId, OrganizationId, PayoutId, ProjectId, ProviderId, Timestamp, TopupId};
 
 /// Something that has happened. Consumers must take each at least once and act on it idempotently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,18 @@ pub enum Event {
     /// A provider proved its wallet.
     ProviderActivated {
         /// Which provider.
+        provider: ProviderId,
+    },
+    /// The contract paid what an epoch owed.
+    PayoutPaid {
+        /// Whom.
+        provider: ProviderId,
+        /// What.
+        payout: PayoutId,
+    },
+    /// Somebody asked that a provider be paid elsewhere.
+    PayoutChangeRequested {
+        /// Whose pay it is.
         provider: ProviderId,
     },
     /// A node was silent too long.

@@ -126,6 +126,10 @@ ids! {
     TransferId = "txn_";
     /// The signed usage of one attempt.
     ReceiptId = "rcpt_";
+    /// Something about receipts that a person must decide.
+    CaseId = "case_";
+    /// What one epoch owes one provider.
+    PayoutId = "payout_";
     /// A single-use text to be signed by a wallet.
     ChallengeId = "chal_";
     /// A URL that is told of facts.

@@ -80,7 +80,14 @@ impl From<billing::Error> for ApiError {
                 tracing::warn!(%error, "a request waits for the card processor");
                 Self::overloaded(5_000)
             }
-            B::PaymentDiffers { .. } | B::RefundDiffers { .. } | B::DisputeDiffers { .. } | B::CardsMisused { .. } => {
+            B::PaymentDiffers { .. }
+            | B::RefundDiffers { .. }
+            | B::DisputeDiffers { .. }
+            | B::CardsMisused { .. }
+            | B::ReceiptKey => Self::internal(&error),
+            B::PayoutChange { .. } => Self::invalid_state(error.to_string()),
+            // Only the broker's own loops and an operator's commands meet these.
+            B::EpochState { .. } | B::EpochSum { .. } | B::Bundle { .. } | B::Artefacts(_) | B::NoCase { .. } => {
                 Self::internal(&error)
             }
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),

@@ -112,6 +112,16 @@ async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, sc
             kind: "credits.auto_recharge.stopped",
             data: json!({ "id": topup }),
         })),
+        Event::PayoutPaid { provider, payout } => Ok(Some(News {
+            owner: Owner::Provider(*provider),
+            kind: "provider.payout.paid",
+            data: json!({ "id": payout }),
+        })),
+        Event::PayoutChangeRequested { provider } => Ok(Some(News {
+            owner: Owner::Provider(*provider),
+            kind: "provider.payout_account.change_requested",
+            data: json!({ "id": provider }),
+        })),
         Event::KeyRevoked { .. }
         | Event::AccountSuspended { .. }
         | Event::CreditGranted { .. }

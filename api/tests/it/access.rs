@@ -24,6 +24,9 @@ fn filled(path: &str) -> String {
         .replace("{key}", &format!("key_{nobody}"))
         .replace("{payment_method}", &format!("card_{nobody}"))
         .replace("{topup}", &format!("topup_{nobody}"))
+        .replace("{receipt}", &format!("rcpt_{nobody}"))
+        .replace("{payout}", &format!("payout_{nobody}"))
+        .replace("{epoch}", "1")
         .replace("{webhook}", &format!("whk_{nobody}"))
         .replace("{document}", &format!("doc_{nobody}"))
         .replace("{id}", "resp_1");

@@ -25,6 +25,7 @@ mod money;
 mod nodes;
 mod operator;
 mod organization;
+mod payouts;
 mod polling;
 mod probing;
 mod process;

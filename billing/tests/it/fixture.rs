@@ -9,6 +9,7 @@ use billing::{
 };
 use platform::testing::TestDb;
 use protocol::time::ManualClock;
+use protocol::wallet::Wallet;
 use protocol::{Env, Id, KeyId, NanoUsd, NodeId, OfferId, OrganizationId, Price, Prices, ProjectId, ProviderId, Units};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -21,6 +22,11 @@ pub fn nano(amount: i64) -> NanoUsd {
 /// The n-th id of a kind.
 pub fn id<T: Id>(n: u128) -> T {
     T::from_uuid(Uuid::from_u128(n))
+}
+
+/// A wallet made of one byte.
+pub fn wallet(seed: u8) -> Wallet {
+    Wallet::from_bytes(&[seed; 32]).unwrap()
 }
 
 /// Loops that never beat and leases nobody renews behind a test's back.

@@ -119,7 +119,8 @@ async fn join(url: &str, env: Env) -> Handle {
         terms_version: "1".to_owned(),
         payout_account: None,
     };
-    let made = register::register(&broker, applicant, &wallet(9), folder.path()).await.unwrap();
+    let made =
+        register::register(&broker, applicant, &wallet(9), folder.path(), &protocol::Env::system()).await.unwrap();
     let key = std::fs::read_to_string(made.key_file).unwrap();
     let price = |usd| Price::per_million(usd).unwrap();
     let mut offer = OfferConfig::new(MODEL, price("0.10"), price("0.40"));
