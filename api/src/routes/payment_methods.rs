@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::list::{Deleted, List};
 use super::topups::{cards, check_url};
 use crate::error::ApiError;
-use crate::extract::{Json, Manager, Page, Path, not_found};
+use crate::extract::{Json, Manager, NoFields, Page, Path, not_found};
 use crate::state::{App, AppState};
 use crate::store::audit::{self, Actor, Entry};
 
@@ -91,6 +91,7 @@ async fn set_default(
     State(app): State<AppState>,
     manager: Manager,
     Path(id): Path<CardId>,
+    Json(_): Json<NoFields>,
 ) -> Result<Json<View>, ApiError> {
     if !card::set_default(cards(&app)?, manager.organization, id).await? {
         return Err(not_found());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::ApiError;
-use crate::extract::{Json, ProviderCaller};
+use crate::extract::{Json, NoFields, ProviderCaller};
 use crate::state::AppState;
 use crate::store::audit::{self, Actor, Entry};
 
@@ -87,7 +87,11 @@ async fn change(
 
 /// Takes a change back that does not count yet.
 #[tracing::instrument(name = "api.payout_account.cancel", skip_all, fields(provider.id = %caller.provider))]
-async fn cancel(State(app): State<AppState>, caller: ProviderCaller) -> Result<Json<View>, ApiError> {
+async fn cancel(
+    State(app): State<AppState>,
+    caller: ProviderCaller,
+    Json(_): Json<NoFields>,
+) -> Result<Json<View>, ApiError> {
     let now = app.env.now();
     let mut tx = app.db.begin().await?;
     let cancelled = payout::cancel_change(&mut tx, caller.provider, now).await?;

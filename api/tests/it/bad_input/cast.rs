@@ -59,6 +59,7 @@ impl Cast {
             ("{provider}", joined.provider.clone()),
             ("{node}", joined.node.clone()),
             ("{challenge}", text(&challenge["id"])),
+            ("{receipt}", "rcpt_00000000000000000000000000000001".to_owned()),
             ("{*rate_limit}", "rl-org/name".to_owned()),
             ("{public_key}", text(&node_body(&joined.node_key)["public_key"])),
             ("\"{now}\"", now),
@@ -88,6 +89,8 @@ impl Cast {
             let made = if name == "{key}" { &reply.json["data"] } else { &reply.json };
             self.names.push((name, name.rsplit_once('{').unwrap().0.to_owned() + &text(&made["id"])));
         }
+        let saved = self.test.get("/v1/credits/payment_methods").bearer(&self.keys[1].1).send().await;
+        self.names.push(("{payment_method}", text(&saved.json["data"][0]["id"])));
     }
 
     fn fill(&self, text: &str) -> String {

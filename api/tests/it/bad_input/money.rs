@@ -7,7 +7,7 @@ use super::table::{Case, Endpoint};
 
 /// The endpoints of this family.
 pub fn table() -> Vec<Endpoint> {
-    vec![topups(), refunds(), stripe()]
+    vec![topups(), refunds(), page(), default_card(), stripe()]
 }
 
 #[tokio::test]
@@ -37,6 +37,16 @@ fn refunds() -> Endpoint {
         .refuses("amount_usd", no_amounts())
         .refuses("amount_usd", [json!("50.01")])
         .refuses("topup_id", [json!(5), json!("topup_1"), json!("key_00000000000000000000000000000001")])
+}
+
+fn page() -> Endpoint {
+    Endpoint::post("/credits/payment_methods", json!({ "return_url": "https://customer.example/" }), 201)
+        .refuses("return_url", [json!(5), json!(""), json!("javascript:alert(1)"), json!("/credits")])
+        .refuses("return_url", [json!(format!("https://customer.example/{}", "x".repeat(2_048)))])
+}
+
+fn default_card() -> Endpoint {
+    Endpoint::post("/credits/payment_methods/{payment_method}/default", json!({}), 200)
 }
 
 /// Only what is signed is believed, whatever it says; without a signature nothing is taken.

@@ -11,7 +11,8 @@ use crate::support::wallet;
 pub fn table() -> Vec<Endpoint> {
     let mut table = vec![register(), challenge(), verify(), create_node()];
     table.extend(orders());
-    table.extend([session(), heartbeat(), reports(), bandwidth()]);
+    table.extend([session(), heartbeat(), reports(), receipt_key(), dispute(), bandwidth()]);
+    table.extend(payout_account());
     table.extend(webhooks("/providers/{provider}"));
     table
 }
@@ -156,6 +157,38 @@ fn reports() -> Endpoint {
         .needs(&["reports"])
         .refuses("reports", [json!(5), json!("none"), json!({})])
         .refuses_for("reports[0]", "reports", json!([5]))
+}
+
+fn receipt_key() -> Endpoint {
+    let good = json!({ "key": wallet(4).address() });
+    Endpoint::post("/providers/{provider}/nodes/{node}/receipt_keys", good, 200)
+        .needs(&["key"])
+        .refuses("key", [json!(5), json!(""), json!("0x00"), json!(format!("0x{}", "G".repeat(40)))])
+        .refuses("delegation", [json!(5), json!(""), json!("0x00"), json!(format!("0x{}", "00".repeat(65)))])
+}
+
+/// There is no receipt yet, which is where the good one ends.
+fn dispute() -> Endpoint {
+    Endpoint::post("/providers/{provider}/receipts/{receipt}/dispute", json!({ "reason": "It made more." }), 404)
+        .needs(&["reason"])
+        .refuses("reason", [json!(5), json!(""), json!("x".repeat(2_001))])
+}
+
+/// The good one is signed with nothing, which is where it ends; and so there is nothing to call back.
+fn payout_account() -> [Endpoint; 2] {
+    let nothing = format!("0x{}", "00".repeat(65));
+    let good = json!({
+        "account": format!("eip155:8453:{}", wallet(5).address()), "nonce": 1, "old_signature": nothing,
+        "new_signature": nothing,
+    });
+    let signatures = || [json!(5), json!(""), json!("0x"), json!("nonsense")];
+    let change = Endpoint::post("/providers/{provider}/payout_account", good, 400)
+        .needs(&["account", "nonce", "old_signature", "new_signature"])
+        .refuses("account", [json!(5)])
+        .refuses("nonce", [json!(-1), json!(1.5), json!("next")])
+        .refuses("old_signature", signatures())
+        .refuses("new_signature", signatures());
+    [change, Endpoint::post("/providers/{provider}/payout_account/cancel", json!({}), 400)]
 }
 
 /// Takes any bytes; what it is asked for stands in its path.
