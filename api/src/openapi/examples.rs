@@ -8,8 +8,8 @@ use super::kind;
 
 /// What operations take, by their ids.
 const REQUESTS: &str = include_str!("examples/requests.json");
-/// What they answer: by an operation's id, with a status where it has several answers, or else by the name of the
-/// answer's shape, which many operations share.
+/// What they answer: by an operation's id, with a status or a type where it has several answers, or else by the name
+/// of the answer's shape, which many operations share.
 const ANSWERS: &str = include_str!("examples/answers.json");
 /// Answers of this type are told event by event, so the example is one event.
 const EVENTS: &str = "text/event-stream";
@@ -54,7 +54,8 @@ fn read(text: &str) -> Value {
 fn answer<'a>(answers: &'a Value, id: &str, status: &str, media: &str, content: &Value) -> Option<&'a Value> {
     let shape = content["schema"]["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
     let own = (status.starts_with('2') && media != EVENTS).then(|| answers.get(id)).flatten();
-    answers.get(format!("{id} {status}")).or(own).or_else(|| answers.get(shape?))
+    let told = answers.get(format!("{id} {status}")).or_else(|| answers.get(format!("{id} {media}")));
+    told.or(own).or_else(|| answers.get(shape?))
 }
 
 #[cfg(test)]
