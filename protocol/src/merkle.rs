@@ -146,7 +146,7 @@ pub fn twice(bytes: &[u8]) -> [u8; 32] {
 }
 
 const fn sibling(at: usize) -> usize {
-    if at % 2 == 0 { at - 1 } else { at + 1 }
+    if at.is_multiple_of(2) { at - 1 } else { at + 1 }
 }
 
 /// The smaller first: a proof needs no word on which side it stands.

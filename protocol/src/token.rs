@@ -72,9 +72,9 @@ impl TokenAmount {
     /// A tenth of itself, and the digit that is left.
     fn tenth(self) -> (Self, u8) {
         let (mut next, mut rest) = ([0; 32], 0_u16);
-        for at in 0..32 {
-            let part = (rest << 8) + u16::from(self.0[at]);
-            next[at] = (part / 10).to_be_bytes()[1];
+        for (digit, byte) in next.iter_mut().zip(self.0) {
+            let part = (rest << 8) + u16::from(byte);
+            *digit = (part / 10).to_be_bytes()[1];
             rest = part % 10;
         }
         (Self(next), rest.to_be_bytes()[1])

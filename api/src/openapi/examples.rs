@@ -72,8 +72,11 @@ mod tests {
         let mut names: BTreeSet<String> = shapes.map(|(name, _)| name.clone()).collect();
         kind::each(&mut document, |_, operation| {
             let id = operation["operationId"].as_str().unwrap_or_default();
-            let statuses = operation["responses"].as_object().into_iter().flatten();
-            names.extend(statuses.map(|(status, _)| format!("{id} {status}")));
+            for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+                let media = response["content"].as_object().into_iter().flatten();
+                names.extend(media.map(|(media, _)| format!("{id} {media}")));
+                names.insert(format!("{id} {status}"));
+            }
             names.insert(id.to_owned());
         });
         names

@@ -40,7 +40,7 @@ fn issued(n: u32) -> Issued {
         request_sha256: BodyDigest([8; 32]),
         response_sha256: BodyDigest([9; 32]),
     };
-    let signed = (n % 3 != 0).then(|| report.clone().sign(&wallet(2), &DOMAIN, None));
+    let signed = (!n.is_multiple_of(3)).then(|| report.clone().sign(&wallet(2), &DOMAIN, None));
     let prices = Prices { prompt: price(1_000_000), completion: price(2_000_000), ..Prices::default() };
     let receipt = Receipt {
         domain: DOMAIN,

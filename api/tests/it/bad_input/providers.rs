@@ -176,7 +176,7 @@ fn dispute() -> Endpoint {
 
 /// The good one is signed with nothing, which is where it ends; and so there is nothing to call back.
 fn payout_account() -> [Endpoint; 2] {
-    let nothing = format!("0x{}", "00".repeat(65));
+    let nothing = format!("0x{}1b", "00".repeat(64));
     let good = json!({
         "account": format!("eip155:8453:{}", wallet(5).address()), "nonce": 1, "old_signature": nothing,
         "new_signature": nothing,
