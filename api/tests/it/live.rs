@@ -266,7 +266,9 @@ impl Live {
 async fn broker(config: Config, db: &TestDb, listen: SocketAddr) -> (AppState, SocketAddr, JoinHandle<()>) {
     let pool = platform::db::connect(db.config()).await.unwrap();
     let (env, metrics) = (Env::system(), platform::telemetry::metrics_handle());
-    let app = App::build(config, env, pool, metrics, Shutdown::new()).await.expect("the broker's parts can be built");
+    let app = Box::pin(App::build(config, env, pool, metrics, Shutdown::new()))
+        .await
+        .expect("the broker's parts can be built");
     let app = AppState(Arc::new(app));
     api::run::spawn_all(&app);
     let listener = TcpListener::bind(listen).await.unwrap();

@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 26] = [
+const CORRUPTIONS: [(&str, &str); 32] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -110,6 +110,53 @@ const CORRUPTIONS: [(&str, &str); 26] = [
                                 csv_sha256)
          select gen_random_uuid(), account_id, 'statement', '2026-01', 'Steelyard', 1, now(), 'altered',
                 sha256('altered'), '', sha256('') from accounts",
+    ),
+    (
+        "every receipt is what its attempt earned",
+        r#"insert into receipts (attempt_id, request_id, provider_id, account_id, net_nano_usd, is_unsigned, is_apart,
+                               is_recovered, receipt, signature, settled_at, release_at, issued_at)
+         select attempt_id, request_id, provider_id, gen_random_uuid(), earn_nano_usd + 1, false, false, false,
+                '{"net": "0"}', decode(repeat('00', 65), 'hex'), now(), now(), now() from attempts limit 1"#,
+    ),
+    (
+        "every attempt behind the cursor has its receipt",
+        "update receipt_cursor set upto = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+         insert into receipts (attempt_id, request_id, provider_id, account_id, net_nano_usd, is_unsigned, is_apart,
+                               is_recovered, receipt, signature, settled_at, release_at, issued_at)
+         select overlay(attempt_id::text placing '000000000000' from 25)::uuid, request_id, provider_id,
+                gen_random_uuid(), 0, false, false, false, '{}', decode(repeat('00', 65), 'hex'), now(), '9999-01-01',
+                '9999-01-01' from attempts limit 1",
+    ),
+    (
+        "no provider's sum of tokens ever falls",
+        r#"insert into epochs (epoch, starts_at, ends_at, floor_at, state)
+         select n, now(), now() + interval '1 day', now(), 'frozen' from generate_series(1, 2) n;
+         insert into statements (epoch, provider_id, wallet, document, signature, cumulative)
+         select n, '00000000-0000-0000-0000-000000000001', decode(repeat('00', 20), 'hex'),
+                '{"released": "0", "receipts": 0}', decode(repeat('00', 65), 'hex'), 3 - n
+           from generate_series(1, 2) n"#,
+    ),
+    (
+        "the leaves of every epoch are its total",
+        r#"insert into epochs (epoch, starts_at, ends_at, floor_at, state, manifest, manifest_signature)
+         values (1, now(), now() + interval '1 day', now(), 'built', '{"total": "5"}', decode(repeat('00', 65), 'hex'))"#,
+    ),
+    (
+        "every statement is the sum of its receipts",
+        r#"insert into epochs (epoch, starts_at, ends_at, floor_at, state)
+         values (1, now(), now() + interval '1 day', now(), 'frozen');
+         insert into statements (epoch, provider_id, wallet, document, signature, cumulative)
+         values (1, gen_random_uuid(), decode(repeat('00', 20), 'hex'), '{"released": "1", "receipts": 1}',
+                 decode(repeat('00', 65), 'hex'), 0)"#,
+    ),
+    (
+        "what active epochs turned into tokens is booked",
+        r#"insert into epochs (epoch, starts_at, ends_at, floor_at, state, manifest, manifest_signature)
+         values (1, now(), now() + interval '1 day', now(), 'active', '{"total": "0"}', decode(repeat('00', 65), 'hex'));
+         insert into statements (epoch, provider_id, wallet, document, signature, cumulative)
+         values (1, gen_random_uuid(), decode(repeat('00', 20), 'hex'),
+                 '{"carried_in": "0", "released": "1", "adjustments": [], "carried_out": "0", "receipts": 0}',
+                 decode(repeat('00', 65), 'hex'), 0)"#,
     ),
     (
         "tables that are only added to refuse changes",
