@@ -23,16 +23,18 @@ pub fn of(
     organization: OrganizationId,
     prompt: PromptCount,
 ) -> Result<Ask, ApiError> {
-    // Vectors are no output that anybody counts.
-    let (expected_output, max_output, choices) = match request.work {
-        Work::Embedding => (0, Some(0), 1),
-        Work::Chat | Work::Completion => (EXPECTED_OUTPUT, request.max_tokens, request.choices()),
+    // Vectors, pictures and sounds are no output that anybody counts.
+    let (expected_output, max_output, choices) = if request.work.is_written() {
+        (EXPECTED_OUTPUT, request.max_tokens, request.choices())
+    } else {
+        (0, Some(0), 1)
     };
     let mut ask = Ask {
         longest_prompt: Some(prompt.longest),
         expected_output,
         max_output,
         choices,
+        requests: request.requests(),
         needs: needs(request),
         provider: preferences(&request.provider)?,
         tier: tier(request.service_tier.as_deref()),
@@ -54,12 +56,20 @@ fn needs(request: &Envelope<'_>) -> Needs {
         (request.inputs.audio, Modalities::AUDIO),
         (request.inputs.file, Modalities::FILE),
     ];
-    let input = inputs.into_iter().filter(|(used, _)| *used).fold(Modalities::TEXT, |set, (_, kind)| set.with(kind));
+    let base = if request.work.is_form() { Modalities::NONE } else { Modalities::TEXT };
+    let input = inputs.into_iter().filter(|(used, _)| *used).fold(base, |set, (_, kind)| set.with(kind));
     Needs {
         tools: if request.has_tools { Tools::Native } else { Tools::None },
         schema: request.format != Format::Text,
         input,
-        output: if request.work == Work::Embedding { Modalities::EMBEDDINGS } else { Modalities::TEXT },
+        output: match request.work {
+            Work::Chat | Work::Completion => Modalities::TEXT,
+            Work::Embedding => Modalities::EMBEDDINGS,
+            Work::Moderation => Modalities::MODERATION,
+            Work::Image => Modalities::IMAGE,
+            Work::Speech => Modalities::SPEECH,
+            Work::Transcription | Work::Translation => Modalities::TRANSCRIPTION,
+        },
         parameters: request.parameters.iter().map(|name| (*name).to_owned()).collect(),
     }
 }

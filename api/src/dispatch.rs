@@ -16,8 +16,8 @@ use scheduler::attempt::{Candidate, Failure, FailureKind};
 use scheduler::{Action, Ask, Availability, AvailabilityCode, Decision, Event, Machine, OfferEntry, Placed, Step};
 
 use crate::clock::Ticker;
-use crate::dialect::{Emulated, Reader, Vectors};
-use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work};
+use crate::dialect::{Emulated, Reader, Relayed, Vectors};
+use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work, form_type};
 use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::placing::{self, Place};
@@ -165,6 +165,9 @@ async fn await_content(generation: &mut Generation, machine: Machine, ticker: Ti
     let order = generation.order();
     let sink = match order.work {
         Work::Embedding => Sink::Vectors(Vectors::new(&order.model, order.choices as usize, order.base64)),
+        Work::Moderation | Work::Image | Work::Speech | Work::Transcription | Work::Translation => {
+            Sink::Relayed(Relayed::new(answer.response.headers().get(header::CONTENT_TYPE)))
+        }
         Work::Chat | Work::Completion => {
             let reader = Reader::new(order.request, generation.voice());
             let reader = match &order.expected {
@@ -213,13 +216,16 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
             upstream_body(&Envelope::parse_for(generation.order().work, body).ok()?, placed, Some(seed))
         }
     };
-    let mut request = Request::post(generation.order().work.uri()).body(BoxBody::new(Full::new(body))).ok()?;
+    let work = generation.order().work;
+    let kind = if work.is_form() { form_type(&body)? } else { HeaderValue::from_static("application/json") };
+    let mut request = Request::post(work.uri()).body(BoxBody::new(Full::new(body))).ok()?;
     admission.sent();
     let (number, weight) = (admission.number(), admission.weight());
     let id = generation.begin(admission, price);
     let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers
+        .insert(header::ACCEPT, HeaderValue::from_static(if work.is_written() { "text/event-stream" } else { "*/*" }));
     let ids = [
         (ours::GENERATION, generation.order().request.to_string()),
         (ours::ATTEMPT, id.to_string()),

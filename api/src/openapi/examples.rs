@@ -1,4 +1,4 @@
-//! What a caller might send: an example for every operation that takes JSON.
+//! What a caller might send: an example for every operation that takes JSON, or a form.
 
 use serde_json::Value;
 
@@ -15,8 +15,10 @@ pub(super) fn add(document: &mut Value) {
     let mut examples: Value = serde_json::from_str(EXAMPLES).expect("the examples are JSON");
     kind::each(document, |_, operation| {
         let example = operation["operationId"].as_str().and_then(|id| examples.get_mut(id)).map(Value::take);
-        if let Some(example) = example {
-            operation["requestBody"]["content"]["application/json"]["example"] = example;
+        let Some(example) = example else { return };
+        let bodies = operation["requestBody"]["content"].as_object_mut();
+        if let Some(body) = bodies.and_then(|bodies| bodies.values_mut().next()) {
+            body["example"] = example;
         }
     });
 }

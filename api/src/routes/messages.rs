@@ -31,7 +31,7 @@ async fn create(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (connection, body) = inference::read(&app, request).await?;
+    let (connection, body) = inference::read(&app, Work::Chat, request).await?;
     let messages::Request { chat, wants } = messages::read(&body)?;
     let asked = Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Messages(wants)) };
     inference::answer(&app, &context, &caller, connection, asked).await
@@ -40,7 +40,7 @@ async fn create(
 /// Counts what a conversation would come to, without asking a model. Costs nothing.
 #[tracing::instrument(name = "api.messages.count_tokens", level = "debug", skip_all)]
 async fn count_tokens(State(app): State<AppState>, caller: Caller, request: Request) -> Result<Response, ApiError> {
-    let (_, body) = inference::read(&app, request).await?;
+    let (_, body) = inference::read(&app, Work::Chat, request).await?;
     let mut permit = app.limits.enter(&caller).await?;
     permit.count();
     let rate = app.limits.standing(&caller);

@@ -13,4 +13,5 @@ mod node_killed;
 mod redis;
 mod settings;
 mod spawn;
+mod tools;
 mod world;
