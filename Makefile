@@ -10,6 +10,9 @@ SHELL := bash
 ARGS ?=
 # OpenAI's official OpenAPI document, which the repository does not hold; `make conformance` judges by it.
 OPENAI_SPEC ?=
+# How many histories `make soak` goes through, and the seed of the first.
+SOAK_SEEDS ?= 10000
+SOAK_FIRST ?= 1
 
 # Queries are checked against the committed .sqlx, so a build needs no database. While writing queries,
 # SQLX_OFFLINE=false with DATABASE_URL set checks them live; `make regen` then brings .sqlx up to date.
@@ -32,7 +35,7 @@ help: ## List what there is
 .PHONY: demo
 demo: setup ## Run everything on this machine: one real answer and its bill (ARGS=--once, ARGS="--engine simulated")
 	@engine=$$($(engine_setup)); \
-	cargo build --release -p api -p node -p fake-stripe; \
+	cargo build --release --workspace --bins; \
 	if [ -n "$$engine" ]; then export STEELYARD_ENGINE_DIR="$$engine"; fi; \
 	exec target/release/steelyard demo $(ARGS)
 
@@ -61,8 +64,8 @@ conformance: $(STEELYARD) ## The field's own clients and judges against a broker
 	STEELYARD_ENGINE_DIR="$$engine" STEELYARD_BIN=$(STEELYARD) OPENAI_SPEC="$(OPENAI_SPEC)" scripts/conformance/run.sh $(ARGS)
 
 .PHONY: clients
-clients: ## Generate clients from the OpenAPI document and compile them (ARGS="python typescript")
-	@scripts/conformance/clients.sh $(ARGS)
+clients: $(STEELYARD) ## Generate clients from the OpenAPI document, compile them and let them ask a broker (ARGS="python rust")
+	@STEELYARD_BIN=$(STEELYARD) scripts/conformance/clients.sh $(ARGS)
 
 .PHONY: check
 check: setup-build ## Formatting and lints, as strict as CI
@@ -100,6 +103,15 @@ slither: ## Look for known weaknesses in the contracts
 .PHONY: load
 load: setup ## Measure the broker beside a bare proxy and nginx (ARGS are handed to scripts/load.sh)
 	scripts/load.sh $(ARGS)
+
+.PHONY: bench-settle
+bench-settle: setup ## Measure settled requests per second on a Postgres that waits for its disk, beside a transaction each
+	cargo bench --workspace --bench settle
+
+.PHONY: soak
+soak: setup ## Random histories of the money model, each from a printed seed (SOAK_SEEDS=10000 SOAK_FIRST=1); Ctrl-C ends it early
+	@trap '' INT; STEELYARD_MODEL_RUNS=$(SOAK_SEEDS) STEELYARD_MODEL_SEED=$(SOAK_FIRST) \
+	  cargo test --workspace --test it --quiet -- --exact model::random_histories_leave_the_books_in_order --nocapture
 
 .PHONY: setup
 setup: setup-build ## Install what is missing: compiler, PostgreSQL

@@ -5,7 +5,8 @@
 # Everything listens on loopback and lives in one temporary folder. What was started here, and nothing else, is
 # stopped at the end.
 #
-#   LOAD_TARGETS="bare nginx durable fast tunnel"   which columns, besides the engine itself
+#   LOAD_TARGETS="bare nginx durable fast tunnel"   which columns, besides the engine itself; "lanes" is fast with a
+#                                                   thread of its own for each core's connections
 #   LOAD_STEP_S=2 LOAD_REPETITIONS=3                length and repetitions of the short steps
 #   LOAD_STREAMS=1000                               streams open at once
 #   LOAD_JSON=FILE                                  also write the figures as JSON
@@ -30,16 +31,13 @@ readonly READY_S=60 # longest wait for one program to answer: a first start make
 readonly RUN_S=320  # longest run of all steps together
 
 wants() { case " $targets " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
-wants_broker() { wants durable || wants fast || wants tunnel; }
 
 # Builds -------------------------------------------------------------------------------------------------------------
-packages=(-p loadtest)
-if wants_broker; then packages+=(-p api -p node); fi
 if [ "$profile" = release ]; then
-  cargo build --release "${packages[@]}"
+  cargo build --release --workspace --bins
   bin=${CARGO_TARGET_DIR:-target}/release
 else
-  cargo build "${packages[@]}"
+  cargo build --workspace --bins
   bin=${CARGO_TARGET_DIR:-target}/debug
 fi
 bin=$(cd "$bin" && pwd)
@@ -188,6 +186,7 @@ start_broker() {
 [server]
 listen = "127.0.0.1:$own"
 replica = "load-$name"
+lanes = $(if [ "$name" = lanes ]; then nproc; else echo 0; fi)
 
 [providers]
 allow_private = true     # direct nodes live on loopback here
@@ -199,7 +198,7 @@ tunnel_start = $SLOTS
 
 [limits.key]              # counted as shipped, but above what any step can reach
 requests_per_minute = 600000000
-tokens_per_minute = 1000000000000
+tokens_per_minute = 100000000000
 
 [embedded]
 data_dir = "$data_dir"
@@ -257,6 +256,7 @@ if wants nginx; then start_nginx; fi
 # Nodes in direct mode are called over HTTP/1.1 as the proxies call the engine: like beside like.
 if wants durable; then start_broker durable $((port + 3)) durable --direct; fi
 if wants fast; then start_broker fast $((port + 4)) fast --direct; fi
+if wants lanes; then start_broker lanes $((port + 6)) fast --direct; fi
 if wants tunnel; then start_broker tunnel $((port + 5)) fast --tunnels 4; fi
 
 options=(--targets "$work/targets.toml" --step-s "${LOAD_STEP_S:-2}" --repetitions "${LOAD_REPETITIONS:-3}")

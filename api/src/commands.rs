@@ -2,19 +2,25 @@
 
 pub mod admin;
 mod demo;
+pub mod epoch;
+pub mod ledger;
 mod openapi;
 pub mod reconcile;
 mod serve;
 pub mod stripe;
+pub mod verify_payout;
+pub mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use billing::{Cards, StripeConfig};
 use clap::{Parser, Subcommand};
 use protocol::Env;
 use sqlx::PgPool;
 
 use crate::config::Config;
+use crate::store::audit::Actor;
 
 /// A centralized API over a decentralized supply of GPUs.
 ///
@@ -41,8 +47,16 @@ enum Command {
     Admin(admin::Args),
     /// Check that the books add up. Exits 1 when they don't.
     Reconcile(reconcile::Args),
-    /// What has no known outcome at the card processor, and what a person does about it.
+    /// Show the books as they stand.
+    Ledger(ledger::Args),
+    /// What has no known outcome at the card processor, and what moved there without a booking here.
     Stripe(stripe::Args),
+    /// What the card processor told: what was given up, and what was never told.
+    Webhooks(webhooks::Args),
+    /// What providers are paid: the steps of an epoch by hand, and what waits for a person.
+    Epoch(epoch::Args),
+    /// Check a payout against everything it rests on, offline. Exits 1 when anything is wrong.
+    VerifyPayout(verify_payout::Args),
     /// Bring the database's schema up to date and exit.
     Migrate,
     /// Print the OpenAPI document.
@@ -76,6 +90,9 @@ pub enum Error {
     /// The pool could not be set up.
     #[error("scheduler: {0}")]
     Scheduler(#[from] scheduler::Error),
+    /// Another gateway counts limits apart from this one.
+    #[error(transparent)]
+    Presence(#[from] crate::limits::Refused),
     /// A file or socket.
     #[error("{what}: {source}")]
     Io {
@@ -121,9 +138,13 @@ async fn dispatch(args: Args) -> Result<(), Error> {
     match args.command {
         Command::Serve(args) => serve::run(args, config, env).await,
         Command::Demo(args) => demo::run(args, config, env).await,
-        Command::Admin(args) => admin::run(args, open(&config).await?, env).await,
-        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, &config.billing.lease).await,
-        Command::Stripe(args) => stripe::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Admin(args) => admin::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Reconcile(args) => reconcile::run(args, open(&config).await?, env, config).await,
+        Command::Ledger(args) => ledger::run(args, open(&config).await?).await,
+        Command::Stripe(args) => stripe::run(args, open(&config).await?).await,
+        Command::Webhooks(args) => webhooks::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Epoch(args) => epoch::run(args, open(&config).await?, env, &config).await,
+        Command::VerifyPayout(args) => verify_payout::run(&args),
         Command::Migrate => {
             let db = open(&config).await?;
             platform::db::migrate(&db).await?;
@@ -138,6 +159,18 @@ async fn dispatch(args: Args) -> Result<(), Error> {
 async fn open(config: &Config) -> Result<PgPool, Error> {
     let (database, _embedded) = serve::database(config).await?;
     Ok(platform::db::connect(&database).await?)
+}
+
+/// The card processor, for a command that can't do without.
+fn cards(db: PgPool, env: Env, config: StripeConfig) -> Result<Cards, Error> {
+    let cards = Cards::new(db, env, config)?;
+    cards.ok_or_else(|| Error::Usage("no card processor: set stripe.secret_key".to_owned()))
+}
+
+/// Whoever sits at this machine, by the name it knows them under.
+fn operator() -> Actor {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    Actor::Operator(name.unwrap_or_else(|_| "operator".to_owned()))
 }
 
 fn report(error: &Error) -> ExitCode {

@@ -35,6 +35,10 @@ pub struct Config {
     pub billing: billing::Config,
     /// Cards, through Stripe.
     pub stripe: billing::StripeConfig,
+    /// What providers are given for their work.
+    pub receipts: billing::ReceiptsConfig,
+    /// When and what providers are paid.
+    pub payouts: billing::PayoutsConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
 }
@@ -50,6 +54,8 @@ pub struct Server {
     pub public_url: Option<String>,
     /// This replica's name: stable over restarts, different for each replica.
     pub replica: String,
+    /// Threads that each serve connections of their own, best one per core; 0 serves all on one shared runtime.
+    pub lanes: usize,
     /// Connections open at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// Streams a client may open on one HTTP/2 connection.
@@ -70,6 +76,7 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             replica: "gateway-0".to_owned(),
+            lanes: 0,
             max_connections: 20_000,
             max_streams_per_connection: 256,
             header_timeout_ms: 10_000,

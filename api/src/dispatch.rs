@@ -89,7 +89,8 @@ pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispat
     }
 }
 
-/// Turns to the next model that has offers the money reaches for; `false` when none is left.
+/// Turns to the next model that has offers, within limits of its own, that the money reaches for; `false` when none
+/// is left.
 async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
     if plan.fallbacks.is_empty() {
         return false;
@@ -100,6 +101,10 @@ async fn turn(generation: &mut Generation, plan: &mut Plan) -> bool {
         let found = placing::find(&app, &envelope, &body, &model, organization, &mut generation.rng()).await;
         let Ok(Ok(Place { ask, prompt, offers, emulated, .. })) = found else { continue };
         let Some(held) = hold::of(&app, &ask, prompt, offers) else { continue };
+        let most = u64::from(prompt.tokens) + u64::from(held.output_tokens);
+        if !generation.is_let_in(&ask.model, most).await {
+            continue;
+        }
         let (written, expected) = emulated.map(|Emulated { body, expected }| (body, expected)).unzip();
         if generation.turn_to(Arc::clone(&ask.model), prompt, expected, held.output_tokens, held.ceiling) {
             plan.ask = Ask { held: generation.held(), ..ask };
@@ -233,6 +238,9 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
     ];
     for (name, value) in ids {
         headers.insert(name, HeaderValue::try_from(value).ok()?);
+    }
+    if let Some(ticket) = generation.ticket() {
+        headers.insert(ours::TICKET, HeaderValue::try_from(ticket).ok()?);
     }
     headers.insert(ours::PRICE_VERSION, HeaderValue::from(offer.price.version));
     headers.insert(ours::CREDITS, HeaderValue::from(weight));

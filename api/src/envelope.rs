@@ -339,5 +339,29 @@ pub(crate) fn walk<'a>(
     cursor.end()
 }
 
+/// As [`walk`], for whoever keeps no list of fields himself: none may appear twice, and there is a bound on them.
+pub(crate) fn walk_once<'a>(
+    body: &'a [u8],
+    mut member: impl FnMut(&mut Cursor<'a>, &Cow<'a, str>) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    let mut seen: Vec<Cow<'a, str>> = Vec::new();
+    walk(body, |cursor, key| {
+        if seen.contains(&key) {
+            return Err(Invalid::at(key, "this field appears twice"));
+        }
+        if seen.len() == MAX_FIELDS {
+            return Err(Invalid::new(None, format!("more than {MAX_FIELDS} fields")));
+        }
+        member(cursor, &key)?;
+        seen.push(key);
+        Ok(())
+    })
+}
+
+/// Checks that a body is one JSON object, within the bounds of every other request.
+pub(crate) fn check_object(body: &[u8]) -> Result<(), Invalid> {
+    walk_once(body, |cursor, _| cursor.value().map(drop))
+}
+
 #[cfg(test)]
 mod tests;

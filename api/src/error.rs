@@ -256,6 +256,12 @@ impl ApiError {
         let causes = std::iter::successors(error.source(), |cause| cause.source());
         let chain = causes.fold(error.to_string(), |chain, cause| format!("{chain}: {cause}"));
         tracing::error!(error = chain, "a request failed on our side");
+        Self::fault()
+    }
+
+    /// 500, as a client is told of every fault of ours. Logs nothing: see [`ApiError::internal`].
+    #[must_use]
+    pub(crate) fn fault() -> Self {
         let message = "something went wrong on our side; the request id identifies it";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Server, Some("internal_error"), message)
     }
@@ -358,6 +364,8 @@ pub fn kind_name(status: u16) -> &'static str {
 pub struct Told {
     /// The stable code, where there is one.
     pub code: Option<&'static str>,
+    /// The path of the field at fault.
+    pub param: Option<String>,
     /// The words for the client.
     pub message: String,
 }
@@ -365,7 +373,8 @@ pub struct Told {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, self.body().to_string()).into_response();
-        response.extensions_mut().insert(Told { code: self.0.code, message: self.0.message.clone() });
+        let (param, message) = (self.0.param.clone(), self.0.message.clone());
+        response.extensions_mut().insert(Told { code: self.0.code, param, message });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.0.retry {

@@ -22,7 +22,7 @@ pub use settle::Settled;
 
 use crate::dialect::{Expected, Finish, Head, Voice};
 use crate::error::PreviousError;
-use crate::limits::Permit;
+use crate::limits::{Permit, RateHeaders};
 use crate::prompt::PromptCount;
 use crate::state::AppState;
 use crate::tokenizer::Counter;
@@ -98,8 +98,20 @@ impl Generation {
         order.dialect.voice(head, order.streamed)
     }
 
-    /// Turns to another model, after all offers of the one before have failed. `false`, and nothing changed, when
-    /// the money for it can't be set aside.
+    /// Whether the caller's limits have room for so many tokens of another model, after all offers of the one before
+    /// have failed. What that one had taken of them is free again.
+    pub async fn is_let_in(&mut self, model: &str, tokens: u64) -> bool {
+        self.permit.turn_to(model, tokens).await
+    }
+
+    /// Where the tightest limits stood when it was let in.
+    #[must_use]
+    pub fn rate(&self) -> RateHeaders {
+        self.permit.headers()
+    }
+
+    /// Turns to another model that was let in, and counts as a request of it. `false`, and nothing changed, when the
+    /// money for it can't be set aside.
     pub fn turn_to(
         &mut self,
         model: Arc<str>,
@@ -114,6 +126,7 @@ impl Generation {
         if more > NanoUsd::ZERO && !hold.extend(more) {
             return false;
         }
+        self.permit.count();
         self.counter = self.app.tokenizers.counter(&model);
         self.order = Order {
             model,
@@ -159,6 +172,12 @@ impl Generation {
             told.attempts.push(tried(run, &self.order, "answering", None, self.app.env.now()));
         }
         Some(told)
+    }
+
+    /// The same as JSON on one line.
+    #[must_use]
+    pub fn routing_text(&self) -> Option<String> {
+        serde_json::to_string(&self.routing()?).ok()
     }
 
     /// Whether the hold still covers what the running answer may cost at its next piece, taking more from the

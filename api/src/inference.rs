@@ -43,7 +43,9 @@ pub async fn read(app: &AppState, work: Work, request: Request) -> Result<(Conne
     let body = if work.is_form() {
         read_form_in_time(app, &parts.headers, body, most.min(MAX_FORM_BYTES)).await?
     } else {
-        read_body_in_time(app, &parts.headers, body, most).await?
+        let body = read_body_in_time(app, &parts.headers, body, most).await?;
+        // As everywhere: the refusal then names the field that is missed first.
+        if body.is_empty() { Bytes::from_static(b"{}") } else { body }
     };
     let record = parts.headers.get(&METADATA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enabled"));
     Ok((Connection { shared: parts.version == Version::HTTP_2, record }, body))
@@ -59,10 +61,11 @@ pub struct Connection {
     record: bool,
 }
 
-/// Asks for a routing record with `enabled`, and carries it on an answer whose first content decided its status.
+/// Asks for a routing record with `enabled`, and carries it on an answer whose first content decided its status. A
+/// stream that began earlier has it in a comment.
 const METADATA: HeaderName = HeaderName::from_static("x-steelyard-metadata");
 
-/// Answers a request, streamed or whole.
+/// Answers a request, streamed or whole. `ask` says what its body asks for.
 ///
 /// # Errors
 /// [`ApiError`] before anything was sent; later failures are told in band.
@@ -70,12 +73,27 @@ pub async fn answer(
     app: &AppState,
     context: &RequestContext,
     caller: &Caller,
-    connection: Connection,
-    asked: Asked,
+    work: Work,
+    request: Request,
+    ask: impl FnOnce(Bytes) -> Result<Asked, ApiError>,
 ) -> Result<Response, ApiError> {
     let mut rate = None;
-    let answered = respond(app, context, caller, connection, asked, &mut rate).await;
-    let rate = rate.unwrap_or_else(|| app.limits.standing(caller));
+    let answered = match read(app, work, request).await {
+        Ok((connection, body)) => match ask(body) {
+            Ok(asked) => respond(app, context, caller, connection, asked, &mut rate).await,
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    // What was refused before any limit was asked is told where they stand all the same; that takes nothing.
+    with_rate(answered, rate.unwrap_or_else(|| app.limits.standing(caller)))
+}
+
+/// Says on an answer, good or bad, where its caller's limits stand.
+///
+/// # Errors
+/// Those there were.
+pub fn with_rate(answered: Result<Response, ApiError>, rate: RateHeaders) -> Result<Response, ApiError> {
     match answered {
         Ok(mut response) => {
             rate.write(response.headers_mut());
@@ -109,6 +127,7 @@ async fn respond(
     } else {
         dispatching.await
     };
+    *rate = Some(dispatched.0.rate());
     let (generation, live) = match dispatched {
         (generation, Ok(live)) => (generation, live),
         (generation, Err(error)) => {
@@ -116,7 +135,7 @@ async fn respond(
             return Err(error);
         }
     };
-    let record = generation.routing().and_then(|told| HeaderValue::try_from(serde_json::to_string(&told).ok()?).ok());
+    let record = generation.routing_text().and_then(|told| HeaderValue::try_from(told).ok());
     let mut response = if streamed {
         stream(Relay::live(generation, live, keepalive), stall)
     } else {
@@ -145,7 +164,7 @@ async fn prepare(
     let (place, fallbacks) = choose(app, context, caller, &envelope, &body, subject).await?;
     let Place { mut ask, prompt, offers, why, emulated } = place;
     let most = u64::from(prompt.tokens) + u64::from(hold::output_tokens(app, &ask, &offers));
-    permit.admit(caller, &ask.model, most).await?;
+    permit.admit(&ask.model, most).await?;
     *rate = Some(permit.headers());
     let (worst, hold) = set_aside(app, context, caller, &ask, prompt, offers).await?;
     let order = Order {

@@ -18,6 +18,7 @@ pub mod hold;
 pub mod idempotency;
 pub mod inference;
 pub mod keys;
+pub mod lanes;
 pub mod limits;
 pub mod openapi;
 pub mod placing;

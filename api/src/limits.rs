@@ -9,6 +9,7 @@ mod gcra;
 mod headers;
 mod line;
 mod permit;
+mod presence;
 mod rows;
 mod share;
 mod shared;
@@ -32,6 +33,7 @@ use crate::store::rate_limits;
 
 pub use headers::RateHeaders;
 pub use permit::Permit;
+pub use presence::{Presence, Refused};
 pub use upkeep::Upkeep;
 
 /// The limits in force. Clones share one count.
@@ -93,8 +95,12 @@ impl Limits {
     /// Where the limits of requests and tokens of `caller` stand, all models together.
     #[must_use]
     pub fn standing(&self, caller: &Caller) -> RateHeaders {
+        self.standing_of(scopes(caller))
+    }
+
+    fn standing_of(&self, scopes: [Scope; 3]) -> RateHeaders {
         let (now, mut told) = (self.0.env.now(), RateHeaders::default());
-        for bucket in self.general(caller, &[Kind::Requests, Kind::Tokens]) {
+        for bucket in self.general(scopes, &[Kind::Requests, Kind::Tokens]) {
             told.take_in(bucket.id.kind, self.0.shares.standing(&bucket, now));
         }
         told
@@ -104,17 +110,17 @@ impl Limits {
         self.0.shares.tidy(self.0.env.now());
     }
 
-    fn general(&self, caller: &Caller, kinds: &[Kind]) -> Vec<Bucket> {
+    fn general(&self, scopes: [Scope; 3], kinds: &[Kind]) -> Vec<Bucket> {
         let mut buckets = Vec::new();
-        for scope in scopes(caller) {
+        for scope in scopes {
             rows::general(&self.0.config, &self.0.rows.rows_of(scope), scope, kinds, &mut buckets);
         }
         buckets
     }
 
-    fn special(&self, caller: &Caller, model: &str) -> Vec<Bucket> {
+    fn special(&self, scopes: [Scope; 3], model: &str) -> Vec<Bucket> {
         let mut buckets = Vec::new();
-        for scope in scopes(caller) {
+        for scope in scopes {
             rows::special(&self.0.rows.rows_of(scope), scope, model, &mut buckets);
         }
         buckets

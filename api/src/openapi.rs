@@ -14,6 +14,9 @@ mod inference_paths;
 mod inference_schemas;
 mod kind;
 mod page;
+mod paper_paths;
+mod paper_schemas;
+mod parameters;
 mod paths;
 mod provider_paths;
 mod provider_schemas;
@@ -58,6 +61,9 @@ use utoipa::{Modify, OpenApi};
         provider_paths::open_tunnel, provider_paths::put_reports, provider_paths::list_earnings,
         provider_paths::time_bandwidth,
         card_paths::list_topups, card_paths::create_topup, card_paths::retrieve_topup, card_paths::create_refund,
+        card_paths::list_payment_methods, card_paths::create_payment_method, card_paths::retrieve_payment_method,
+        card_paths::delete_payment_method, card_paths::set_default_payment_method, card_paths::retrieve_auto_recharge,
+        card_paths::replace_auto_recharge, card_paths::delete_auto_recharge, card_paths::list_credit_history,
         card_paths::receive_stripe_event,
         account_paths::list_keys, account_paths::create_key, account_paths::retrieve_key, account_paths::update_key,
         account_paths::delete_key, account_paths::list_projects, account_paths::create_project,
@@ -76,6 +82,7 @@ use utoipa::{Modify, OpenApi};
         account_paths::create_admin_api_key, account_paths::retrieve_admin_api_key,
         account_paths::delete_admin_api_key, account_paths::list_audit_logs, account_paths::get_usage_completions,
         account_paths::get_usage_embeddings, account_paths::get_costs,
+        paper_paths::export_ledger, paper_paths::list_documents, paper_paths::download_document,
         webhook_paths::list_organization_webhooks, webhook_paths::create_organization_webhook,
         webhook_paths::retrieve_organization_webhook, webhook_paths::update_organization_webhook,
         webhook_paths::delete_organization_webhook, webhook_paths::rotate_organization_webhook_secret,
@@ -158,6 +165,7 @@ fn document() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).expect("the document's types are representable");
     document["webhooks"] = json!({});
     words::write(&mut document);
+    parameters::write(&mut document);
     standing::add(&mut document);
     headers::add(&mut document);
     events::add(&mut document);

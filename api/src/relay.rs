@@ -88,8 +88,9 @@ impl Relay {
                     self.wait(cx)
                 }
                 Poll::Ready((generation, Ok(live))) => {
+                    let record = generation.routing_text();
                     self.phase = Phase::Relaying(generation, Box::new(live));
-                    Step::Continue
+                    record.map_or(Step::Continue, |record| Step::Out(comment(&record)))
                 }
                 Poll::Ready((generation, Err(error))) => {
                     let failure = Failure { code: error.code().unwrap_or("provider_error"), status: error.status() };
@@ -160,6 +161,11 @@ impl Relay {
         }
         Step::Wait
     }
+}
+
+/// The routing record, for whom the head came too early to carry it: a comment, which clients of streams pass over.
+fn comment(record: &str) -> Bytes {
+    format!(": x-steelyard-metadata {record}\n\n").into()
 }
 
 /// Ends in band: a bare close would look like a complete answer.

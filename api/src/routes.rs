@@ -1,6 +1,7 @@
 //! One file per resource.
 
 mod access;
+pub mod auto_recharge;
 pub mod bandwidth;
 pub mod challenges;
 pub mod credits;
@@ -10,6 +11,7 @@ pub mod endpoints;
 pub mod generation;
 pub mod health;
 pub mod heartbeats;
+pub mod history;
 pub mod hooks;
 pub mod key;
 pub mod keys;
@@ -19,7 +21,12 @@ pub mod models;
 pub mod nodes;
 pub mod offers;
 pub mod organization;
+pub mod payment_methods;
+pub mod payout_account;
+pub mod payouts;
 pub mod providers;
+pub mod receipt_keys;
+pub mod receipts;
 pub mod refunds;
 pub mod reports;
 pub mod responses;

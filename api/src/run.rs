@@ -42,6 +42,8 @@ impl App {
         let billing =
             billing::Billing::start(db.clone(), env.clone(), config.billing.clone(), &config.server.replica).await?;
         let cards = billing::Cards::new(db.clone(), env.clone(), config.stripe.clone())?;
+        let receipts = billing::Receipts::new(db.clone(), env.clone(), config.receipts.clone())?;
+        let epochs = receipts.clone().map(|receipts| billing::Epochs::new(receipts, config.payouts.clone()));
         let scheduler = Scheduler::new(env.clone(), config.scheduler.clone());
         scheduler.reload(&mut *db.acquire().await?).await?;
         let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
@@ -56,6 +58,7 @@ impl App {
         let direct = Direct::new(DirectConfig {
             allow_private: config.providers.allow_private,
             connect_timeout: Duration::from_millis(config.scheduler.attempt.connect_direct_ms),
+            lanes: config.server.lanes,
         });
         Ok(Self {
             keys: Keys::new(db.clone(), env.clone()),
@@ -69,6 +72,8 @@ impl App {
             billing,
             limits,
             cards,
+            receipts,
+            epochs,
             running,
             scheduler,
             tokenizers,
@@ -103,6 +108,12 @@ pub fn spawn_all(app: &AppState) {
     shutdown.spawn(app.keys.clone().listen(stop));
     if let Some(cards) = &app.cards {
         billing::stripe::run::spawn(cards, shutdown);
+    }
+    if let Some(receipts) = &app.receipts {
+        billing::receipt::run::spawn(receipts, shutdown);
+    }
+    if let Some(epochs) = app.epochs.as_ref().filter(|epochs| epochs.config().enabled) {
+        billing::epoch::spawn(epochs, shutdown);
     }
     worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Poller::new(app.clone()), shutdown);

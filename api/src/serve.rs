@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Server;
+use crate::lanes::Lanes;
 use crate::stall::Stall;
 
 /// How long answers may take to say that they are cut off, and to be settled.
@@ -28,12 +29,14 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &Server,
+    lanes: &Lanes,
     stop: CancellationToken,
     cut: &CancellationToken,
 ) {
     let open = TaskTracker::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let builder = builder(config);
+    let builder = Arc::new(builder(config));
+    let config = Arc::new(config.clone());
     let service = TowerToHyperService::new(router);
     loop {
         let place = tokio::select! {
@@ -50,11 +53,13 @@ pub async fn serve(
                 }
             },
         };
-        let Some(io) = prepare(stream, config) else { continue };
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service.clone()).into_owned();
-        let stop = stop.clone();
-        open.spawn(async move {
-            let mut connection = pin!(connection);
+        // Taken off the event queue it was accepted on: its lane has one of its own.
+        let Ok(stream) = stream.into_std() else { continue };
+        let (builder, service) = (builder.clone(), service.clone());
+        let (config, stop) = (Arc::clone(&config), stop.clone());
+        let connection = async move {
+            let Some(io) = prepare(stream, &config) else { return };
+            let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
@@ -66,7 +71,8 @@ pub async fn serve(
                 tracing::debug!(%error, "a client connection ended early");
             }
             drop(place);
-        });
+        };
+        open.spawn_on(connection, lanes.next());
     }
     drop(listener);
     open.close();
@@ -97,7 +103,8 @@ fn builder(config: &Server) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn prepare(stream: TcpStream, config: &Server) -> Option<Stall<TcpStream>> {
+fn prepare(stream: std::net::TcpStream, config: &Server) -> Option<Stall<TcpStream>> {
+    let stream = TcpStream::from_std(stream).ok()?;
     // Without this every small chunk of a stream waits for the acknowledgement of the one before.
     stream.set_nodelay(true).ok()?;
     // hyper's own deadline for a head begins only once it knows which HTTP is spoken.

@@ -34,6 +34,10 @@ pub struct App {
     pub billing: billing::Billing,
     /// The card processor, where cards are taken.
     pub cards: Option<billing::Cards>,
+    /// Receipts, where the broker has a key to sign them with.
+    pub receipts: Option<billing::Receipts>,
+    /// Payouts, where there are receipts.
+    pub epochs: Option<billing::Epochs>,
     /// Placement.
     pub scheduler: scheduler::Scheduler,
     /// How much may be asked for.

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod challenges;
 pub mod deliveries;
+pub mod gateways;
 pub mod idempotency;
 pub mod keys;
 pub mod model_permissions;

@@ -16,7 +16,7 @@ pub use fanout::Fanout;
 pub use secret::WebhookSecret;
 
 /// What an organization can be told of.
-const OF_ORGANIZATIONS: [&str; 7] = [
+const OF_ORGANIZATIONS: [&str; 12] = [
     "batch.completed",
     "batch.failed",
     "batch.expired",
@@ -24,6 +24,11 @@ const OF_ORGANIZATIONS: [&str; 7] = [
     "fine_tuning.job.succeeded",
     "fine_tuning.job.failed",
     "fine_tuning.job.cancelled",
+    "key.spend_limit.threshold_reached",
+    "project.spend_limit.threshold_reached",
+    "organization.spend_limit.threshold_reached",
+    "credits.auto_recharge.declined",
+    "credits.auto_recharge.stopped",
 ];
 /// What a provider can be told of.
 const OF_PROVIDERS: [&str; 3] =

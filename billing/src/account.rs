@@ -34,6 +34,16 @@ pub enum AccountKind {
     TaxPayable,
     /// Money on its way back to cards.
     RefundsInFlight,
+    /// Money at our bank.
+    Bank,
+    /// What disputes have taken for now.
+    DisputeReceivable,
+    /// What disputes have taken for good, beyond credit that was left.
+    DisputeLoss,
+    /// What the card processor keeps for disputes.
+    DisputeFees,
+    /// What was owed in one currency and is owed in another now.
+    Fx,
 }
 
 /// The side on which an account grows.
@@ -72,6 +82,11 @@ impl AccountKind {
             Self::StripeFees => "stripe_fees",
             Self::TaxPayable => "tax_payable",
             Self::RefundsInFlight => "refunds_in_flight",
+            Self::Bank => "bank",
+            Self::DisputeReceivable => "dispute_receivable",
+            Self::DisputeLoss => "dispute_loss",
+            Self::DisputeFees => "dispute_fees",
+            Self::Fx => "fx",
         }
     }
 
@@ -79,7 +94,9 @@ impl AccountKind {
     #[must_use]
     pub const fn normal(self) -> Side {
         match self {
-            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight => Side::Credit,
+            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight | Self::Fx => {
+                Side::Credit
+            }
             Self::Receivable
             | Self::ProviderCost
             | Self::FaultCost
@@ -87,7 +104,11 @@ impl AccountKind {
             | Self::PromoExpense
             | Self::GoodwillExpense
             | Self::StripeClearing
-            | Self::StripeFees => Side::Debit,
+            | Self::StripeFees
+            | Self::Bank
+            | Self::DisputeReceivable
+            | Self::DisputeLoss
+            | Self::DisputeFees => Side::Debit,
         }
     }
 }

@@ -1,8 +1,77 @@
 //! Where UTC days, weeks and months begin, in whole-number arithmetic on the proleptic Gregorian calendar.
 
+use std::fmt;
+use std::str::FromStr;
+
 use protocol::Timestamp;
 
 const DAY_S: i64 = 86_400;
+
+/// A month of the calendar, in UTC. Prints as `2026-01`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month {
+    /// The number of its first day since 1970.
+    first: i64,
+}
+
+/// A text that names no month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a month is written as 2026-01")]
+pub struct ParseMonthError;
+
+impl Month {
+    /// The month an instant lies in.
+    #[must_use]
+    pub fn of(at: Timestamp) -> Self {
+        Self { first: first_of_month(day_of(at)) }
+    }
+
+    /// The month after.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self { first: first_of_next_month(self.first) }
+    }
+
+    /// The month before.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self { first: first_of_month(self.first - 1) }
+    }
+
+    /// The first instant inside.
+    #[must_use]
+    pub fn starts_at(self) -> Timestamp {
+        midnight(self.first)
+    }
+
+    /// The first instant after.
+    #[must_use]
+    pub fn ends_at(self) -> Timestamp {
+        self.next().starts_at()
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, _) = date(self.first);
+        write!(f, "{year:04}-{month:02}")
+    }
+}
+
+impl FromStr for Month {
+    type Err = ParseMonthError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMonthError> {
+        let (year, month) = text.split_once('-').ok_or(ParseMonthError)?;
+        let (year, month): (i64, i64) =
+            (year.parse().map_err(|_| ParseMonthError)?, month.parse().map_err(|_| ParseMonthError)?);
+        if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
+            return Err(ParseMonthError);
+        }
+        let read = Self { first: number(year, month, 1) };
+        if read.to_string() == text { Ok(read) } else { Err(ParseMonthError) }
+    }
+}
 
 /// Days since 1970-01-01.
 pub(crate) fn day_of(at: Timestamp) -> i64 {
@@ -56,6 +125,18 @@ fn number(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn months_follow_each_other_and_are_read_as_they_are_written() {
+        let december = Month::of(Timestamp::from_unix_seconds(1_767_225_599)); // 2025-12-31 23:59:59
+        assert_eq!(december.to_string(), "2025-12");
+        assert_eq!(december.next().to_string(), "2026-01");
+        assert_eq!((december.next().previous(), december.ends_at()), (december, december.next().starts_at()));
+        assert_eq!("2025-12".parse(), Ok(december));
+        for wrong in ["2025-13", "2025-1", "2025", "25-12", "2025-12-01", "+2025-12"] {
+            assert_eq!(wrong.parse::<Month>(), Err(ParseMonthError), "{wrong}");
+        }
+    }
 
     #[test]
     fn known_days_have_their_dates() {

@@ -16,6 +16,8 @@ pub struct Config {
     pub loops: Loops,
     /// Prices and the platform's share.
     pub pricing: Pricing,
+    /// Statements and receipts.
+    pub documents: Documents,
 }
 
 /// When a settled request counts as acknowledged.
@@ -78,7 +80,7 @@ pub struct Leasing {
 pub struct Loops {
     /// Adds new postings and usage to the folds.
     pub fold_ms: u64,
-    /// Takes what was spent from the grants, and expired promo credit from the accounts.
+    /// Takes what was spent from the grants, and expired gifts from the accounts.
     pub burn_ms: u64,
     /// Closes leases that outlived their grace.
     pub reap_ms: u64,
@@ -88,6 +90,16 @@ pub struct Loops {
     pub prices_ms: u64,
     /// Compares what nodes reported with what was counted here.
     pub reports_ms: u64,
+    /// Issues receipts, and statements of months that are over.
+    pub documents_ms: u64,
+}
+
+/// Statements and receipts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Documents {
+    /// Who issues them, as it stands on each: a name and, where the law wants it, an address.
+    pub issuer: String,
 }
 
 /// Prices and the platform's share.
@@ -138,7 +150,14 @@ impl Default for Loops {
             partitions_ms: 3_600_000,
             prices_ms: 2_000,
             reports_ms: 30_000,
+            documents_ms: 60_000,
         }
+    }
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self { issuer: "Steelyard".to_owned() }
     }
 }
 

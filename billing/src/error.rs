@@ -1,6 +1,9 @@
 //! What can go wrong with money, one variant per answer a caller must give.
 
-use protocol::{KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, RefundId, RequestId, TopupId};
+use protocol::bundle::Flaw;
+use protocol::{CaseId, KeyId, NanoUsd, OfferId, OrganizationId, ProjectId, ProviderId, RefundId, RequestId, TopupId};
+
+use crate::velocity::Limit;
 
 /// Why money could not be set aside, booked or read.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +128,28 @@ pub enum Error {
         /// Which.
         topup: TopupId,
     },
+    /// More than an organization this young buys or saves in a day.
+    #[error("{account} is young here and {limit}; try again tomorrow")]
+    TooMuch {
+        /// Whose account.
+        account: OrganizationId,
+        /// What is limited.
+        limit: Limit,
+    },
+    /// A rule that charges a card by itself and can't be meant.
+    #[error("{field} {reason}")]
+    RechargeRule {
+        /// What is at fault.
+        field: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// No such saved card, or none at all.
+    #[error("{account} has no such saved card; save one first")]
+    NoCard {
+        /// Whose account.
+        account: OrganizationId,
+    },
     /// A payment over there that is not what its top-up asked for: nothing is credited before a person looked.
     #[error("payment {payment} is not what was asked for: {reason}")]
     PaymentDiffers {
@@ -147,6 +172,14 @@ pub enum Error {
         /// Which.
         refund: RefundId,
     },
+    /// A dispute over there whose lines or status make no sense here: a person must look.
+    #[error("dispute {dispute} can't be followed: {reason}")]
+    DisputeDiffers {
+        /// The processor's name for it.
+        dispute: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The card processor said no, and nothing was done.
     #[error("the card processor refused: {code}: {message}")]
     CardRefused {
@@ -166,6 +199,48 @@ pub enum Error {
     CardsMisused {
         /// What it said.
         reason: String,
+    },
+    /// The broker's secret for receipts is no secret.
+    #[error("receipts.secret must be 64 hex digits; `openssl rand -hex 32` makes some")]
+    ReceiptKey,
+    /// An epoch that is somewhere else than a step needs it.
+    #[error("epoch {epoch} is {state} and can't {wish}")]
+    EpochState {
+        /// Which.
+        epoch: u64,
+        /// How far it is.
+        state: &'static str,
+        /// What was asked of it.
+        wish: &'static str,
+    },
+    /// Sums of an epoch that no amount can hold, or a signature of ours that is nobody's.
+    #[error("epoch {epoch} does not add up")]
+    EpochSum {
+        /// Which.
+        epoch: u64,
+    },
+    /// Documents that their reader would not believe.
+    #[error("the payout of {provider} is not what it says: {flaw}")]
+    Bundle {
+        /// Whose.
+        provider: ProviderId,
+        /// What is wrong.
+        flaw: Flaw,
+    },
+    /// Documents that can't be kept or read.
+    #[error("a document can't be kept or read")]
+    Artefacts(#[source] std::io::Error),
+    /// A change of a payout account that does not hold.
+    #[error("the payout account stays: {reason}")]
+    PayoutChange {
+        /// What is wrong.
+        reason: String,
+    },
+    /// No case of that id waits for a decision.
+    #[error("no case {case} is open")]
+    NoCase {
+        /// Which.
+        case: CaseId,
     },
     /// The ledger can't be reached now, and no lease covers the request.
     #[error("the ledger cannot be reached")]

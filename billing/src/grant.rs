@@ -130,7 +130,7 @@ pub async fn burn(conn: &mut PgConnection, account: OrganizationId) -> Result<Na
     store::grants::burn(conn, account).await
 }
 
-/// Takes expired promo credit back, as far as it is not lent out; the rest when it returns.
+/// Takes expired gifts back, as far as they are not lent out; the rest when it returns.
 /// Returns how much was taken. Run it in a transaction of its own.
 ///
 /// # Errors
@@ -140,7 +140,8 @@ pub async fn expire(conn: &mut PgConnection, env: &Env, account: OrganizationId)
     let mut taken = NanoUsd::ZERO;
     for due in store::grants::list_expired(conn, account, env.now()).await? {
         let Some(amount) = store::grants::expire(conn, account, due.grant).await? else { break };
-        let (debit, credit) = (LedgerAccount::credits(account), LedgerAccount::platform(AccountKind::PromoExpense));
+        let gift = if due.kind == GrantKind::Goodwill.as_str() { GrantKind::Goodwill } else { GrantKind::Promo };
+        let (debit, credit) = (LedgerAccount::credits(account), LedgerAccount::platform(gift.source()));
         let cause = Cause::PromoExpired { grant: due.grant, taken: due.expired };
         let postings = Posting::new(debit, credit, amount).into_iter().collect();
         store::transfers::book(conn, &Transfer { id: env.mint(), cause, postings }).await?;

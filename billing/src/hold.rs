@@ -78,6 +78,12 @@ impl LeaseHold {
         self.amount
     }
 
+    /// Who asked, and for what.
+    #[must_use]
+    pub fn who(&self) -> &HoldRequest {
+        &self.who
+    }
+
     /// The request it is for.
     #[must_use]
     pub fn request(&self) -> RequestId {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protocol::{FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
+use protocol::{CaseId, FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
 
 use crate::account::{AccountKind, LedgerAccount};
 
@@ -28,7 +28,7 @@ pub enum Cause {
     Promo(OrganizationId, String),
     /// Goodwill credit to an account, by the name of its occasion.
     Goodwill(OrganizationId, String),
-    /// A part of a grant that expired after `taken` nano-USD of it already had.
+    /// A part of a gift that expired after `taken` nano-USD of it already had.
     PromoExpired {
         /// Which grant.
         grant: GrantId,
@@ -41,6 +41,14 @@ pub enum Cause {
     ProcessorFee(String),
     /// A step of credit going back to a card.
     Refund(RefundId, RefundStep),
+    /// A step of a dispute, by the processor's name for it.
+    Dispute(String, DisputeStep),
+    /// The processor's money on its way to our bank, by its name for it.
+    Payout(String, PayoutStep),
+    /// What an epoch turned into tokens.
+    Epoch(u64),
+    /// What a case about receipts was decided to.
+    Case(CaseId),
 }
 
 /// How far money is on its way back to a card.
@@ -53,6 +61,28 @@ pub enum RefundStep {
     /// Back at the processor after all.
     Unpaid,
     /// Back on the account.
+    Returned,
+}
+
+/// How far a dispute is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeStep {
+    /// The bank has taken the money.
+    Withdrawn,
+    /// The money is back.
+    Reinstated,
+    /// The cardholder keeps it.
+    Lost,
+    /// Frozen credit is the account's again.
+    Unfrozen,
+}
+
+/// Where a payout to our bank is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayoutStep {
+    /// Gone from the processor.
+    Sent,
+    /// The bank would not have it.
     Returned,
 }
 
@@ -106,6 +136,10 @@ impl Cause {
             Self::Payment(_) => "stripe.payment",
             Self::ProcessorFee(_) => "stripe.balance_txn",
             Self::Refund(..) => "stripe.refund",
+            Self::Dispute(..) => "stripe.dispute",
+            Self::Payout(..) => "stripe.payout",
+            Self::Epoch(_) => "epoch",
+            Self::Case(_) => "receipt_case",
         }
     }
 }
@@ -121,6 +155,26 @@ impl RefundStep {
     }
 }
 
+impl DisputeStep {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Withdrawn => "withdrawn",
+            Self::Reinstated => "reinstated",
+            Self::Lost => "lost",
+            Self::Unfrozen => "unfrozen",
+        }
+    }
+}
+
+impl PayoutStep {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Returned => "returned",
+        }
+    }
+}
+
 /// The id within its kind, as stored.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,6 +184,10 @@ impl fmt::Display for Cause {
             Self::PromoExpired { grant, taken } => write!(f, "{grant}/{}", taken.nano()),
             Self::Payment(name) | Self::ProcessorFee(name) => f.write_str(name),
             Self::Refund(refund, step) => write!(f, "{refund}/{}", step.as_str()),
+            Self::Dispute(name, step) => write!(f, "{name}/{}", step.as_str()),
+            Self::Payout(name, step) => write!(f, "{name}/{}", step.as_str()),
+            Self::Epoch(epoch) => write!(f, "{epoch}"),
+            Self::Case(case) => write!(f, "{case}"),
         }
     }
 }

@@ -237,6 +237,24 @@ pub fn judge(attempts: &[AttemptUsage], hold: NanoUsd) -> Judgement {
     }
 }
 
+/// The units an attempt of a known earning was paid for: those its outcome names, in the table of [`judge`].
+#[must_use]
+pub fn paid(outcome: Outcome, earned: NanoUsd, units: Units) -> Units {
+    match outcome {
+        Outcome::Probe => Units::default(),
+        // Paid only where another went on with its text, and then for that alone.
+        Outcome::ProviderFailed if earned.is_zero() => Units::default(),
+        Outcome::ProviderFailed => output_only(&units),
+        Outcome::Completed
+        | Outcome::Length
+        | Outcome::ContentFilter
+        | Outcome::ClientLeft
+        | Outcome::GatewayFault
+        | Outcome::Cancelled
+        | Outcome::Canary => units,
+    }
+}
+
 /// The one rounding of a charge, over all attempts together; past the largest amount, the largest.
 fn half_up(pico: i128) -> NanoUsd {
     i64::try_from((pico + 500) / 1_000).ok().and_then(NanoUsd::new).unwrap_or(NanoUsd::MAX)

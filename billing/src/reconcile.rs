@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use protocol::{AttemptId, NanoUsd, NodeId, OfferId, ProviderId, Timestamp};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::Error;
 use crate::config::Leasing;
 use crate::outcome::{self, AttemptUsage, CountedBy, Outcome};
-use crate::store::{prices, reports};
+use crate::store::{self, prices, reports};
+use crate::stripe::{Cards, lines};
 
 /// What the checks found.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +41,7 @@ impl Report {
 /// happens, few enough to read with every run.
 const PRICED_AGAIN: i64 = 500;
 /// The longest one check may take: a request's limit is far too short for sums over everything.
-const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
+pub(crate) const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
 /// A living replica reaps twice a minute; this much past its time, a lease was forgotten.
 const REAP_SLACK_S: f64 = 300.0;
 
@@ -54,6 +55,9 @@ macro_rules! check {
 }
 
 mod cards;
+mod papers;
+mod proofs;
+mod stripe;
 
 /// Runs every check, with the settings leases have by default. See [`reconcile_with`].
 ///
@@ -68,17 +72,41 @@ pub async fn reconcile(db: &PgPool) -> Result<Report, Error> {
 /// # Errors
 /// When the database can't be read.
 pub async fn reconcile_with(db: &PgPool, leasing: &Leasing) -> Result<Report, Error> {
-    let mut tx = db.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
-    sqlx::query(AssertSqlSafe(format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")))
-        .execute(&mut *tx)
-        .await?;
+    let mut tx = snapshot(db).await?;
     let report = check_all(&mut tx, leasing).await?;
     tx.rollback().await?;
     let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
     metrics::gauge!("steelyard_billing_invariant_differences")
         .set(f64::from(u32::try_from(differences).unwrap_or(u32::MAX)));
     Ok(report)
+}
+
+/// Reads the card processor's account until now, matches it with the books, and runs the checks between the two.
+///
+/// # Errors
+/// What the processor says; [`Error::Database`].
+pub async fn reconcile_stripe(cards: &Cards) -> Result<Report, Error> {
+    let now = cards.env().now();
+    lines::read(cards, now).await?;
+    let mut conn = cards.db().acquire().await?;
+    store::stripe_lines::look_now(&mut conn, now).await?;
+    drop(conn);
+    lines::tie_all(cards, now).await?;
+    let mut report = Report::default();
+    let mut tx = snapshot(cards.db()).await?;
+    stripe::check(&mut tx, &mut report).await?;
+    tx.rollback().await?;
+    Ok(report)
+}
+
+/// A transaction that sees one moment of the books and may take its time.
+async fn snapshot(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = db.begin().await?;
+    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    sqlx::query(AssertSqlSafe(format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")))
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx)
 }
 
 /// Runs every check on a connection, whose transaction decides what there is to see.
@@ -95,6 +123,8 @@ pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Rep
     earnings(conn, &mut report).await?;
     priced_again(conn, &mut report).await?;
     cards::check(conn, &mut report).await?;
+    papers::check(conn, &mut report).await?;
+    proofs::check(conn, &mut report).await?;
     safeguards(conn, &mut report).await?;
     Ok(report)
 }
@@ -135,6 +165,14 @@ async fn ledger(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                        || coalesce(s.debited, 0) || '/' || coalesce(s.credited, 0)
                   from folds f full join sums s on s.account = f.ledger_account_id
                  where (f.debited, f.credited) is distinct from (s.debited, s.credited) limit 100");
+    check!(conn, report, "what moved credit is what is booked below the watermark",
+        count "select count(*) from credit_moves",
+        differ "select 'line ' || coalesce(m.transfer_id, l.transfer_id) || '/' || coalesce(m.line, l.line)
+                       || ' moved ' || coalesce(m.amount_nano_usd, 0) || ', booked are ' || coalesce(l.amount, 0)
+                  from credit_moves m
+                  full join (select l.* from credit_lines l, fold_watermark w where l.xid < w.xid) l
+                    on (l.account_id, l.transfer_id, l.line) = (m.account_id, m.transfer_id, m.line)
+                 where m.amount_nano_usd is distinct from l.amount or m.other is distinct from l.other limit 100");
     Ok(())
 }
 
@@ -150,7 +188,7 @@ async fn credit(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                 select 'budget lease ' || lease_id || ' spent ' || spent_nano_usd || ' of ' || lent_nano_usd
                   from budget_leases where spent_nano_usd not between 0 and lent_nano_usd
                 limit 100");
-    check!(conn, report, "credits are what is available and what leases have not spent",
+    check!(conn, report, "credits are what is available, what leases have not spent and what disputes have frozen",
         count "select count(*) from accounts",
         differ "with booked as (
                   select a.owner, sum(case when p.credit = a.ledger_account_id then p.amount else -p.amount end) as credits
@@ -158,11 +196,14 @@ async fn credit(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx
                     join postings p on p.credit = a.ledger_account_id or p.debit = a.ledger_account_id
                    where a.kind = 'credits' group by a.owner),
                 lent as (select account_id, sum(lent_nano_usd - spent_nano_usd) as unspent
-                           from leases where closed_at is null group by account_id)
-                select 'account ' || a.account_id || ' has ' || a.available_nano_usd || ' and ' || coalesce(l.unspent, 0)
-                       || ' lent, booked are ' || coalesce(b.credits, 0)
+                           from leases where closed_at is null group by account_id),
+                frozen as (select account_id, sum(frozen_nano_usd) as amount from disputes group by account_id)
+                select 'account ' || a.account_id || ' has ' || a.available_nano_usd || ', ' || coalesce(l.unspent, 0)
+                       || ' lent and ' || coalesce(f.amount, 0) || ' frozen, booked are ' || coalesce(b.credits, 0)
                   from accounts a left join booked b on b.owner = a.account_id left join lent l using (account_id)
-                 where a.available_nano_usd + coalesce(l.unspent, 0) <> coalesce(b.credits, 0) limit 100");
+                  left join frozen f using (account_id)
+                 where a.available_nano_usd + coalesce(l.unspent, 0) + coalesce(f.amount, 0) <> coalesce(b.credits, 0)
+                 limit 100");
     check!(conn, report, "grants hold at least what is left of credits",
         count "select count(*) from grants",
         differ "with remaining as (select account_id, sum(remaining_nano_usd) as amount from grants group by account_id),
@@ -273,15 +314,19 @@ async fn usage(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx:
     check!(conn, report, "hourly usage is the sum of usage rows below the watermark",
         count "select count(*) from usage_hours",
         differ "with sums as (
-                  select account_id, key_id, sum(charge_nano_usd) as charge, count(*) as requests
-                    from usage u, fold_watermark w where u.xid < w.xid group by account_id, key_id),
-                hours as (
-                  select account_id, key_id, sum(charge_nano_usd) as charge, sum(requests) as requests
-                    from usage_hours group by account_id, key_id)
-                select 'key ' || key_id || ' has ' || coalesce(h.charge, 0) || ' by hour, and rows over '
-                       || coalesce(s.charge, 0)
-                  from hours h full join sums s using (account_id, key_id)
-                 where (h.charge, h.requests) is distinct from (s.charge, s.requests) limit 100");
+                  select date_trunc('hour', settled_at, 'UTC') as hour, account_id, project_id, key_id, model,
+                         count(*) as requests, sum(prompt) as prompt, sum(cached_prompt) as cached_prompt,
+                         sum(cache_write) as cache_write, sum(completion) as completion,
+                         sum(internal_reasoning) as internal_reasoning, sum(charge_nano_usd) as charge_nano_usd
+                    from usage u, fold_watermark w where u.xid < w.xid group by 1, 2, 3, 4, 5)
+                select 'hour ' || hour || ' of key ' || key_id || ' with ' || model || ' has '
+                       || coalesce(h.charge_nano_usd, 0) || ' for ' || coalesce(h.requests, 0)
+                       || ' requests, and rows over ' || coalesce(s.charge_nano_usd, 0) || ' for ' || coalesce(s.requests, 0)
+                  from usage_hours h full join sums s using (hour, account_id, project_id, key_id, model)
+                 where (h.requests, h.prompt, h.cached_prompt, h.cache_write, h.completion, h.internal_reasoning,
+                        h.charge_nano_usd)
+                       is distinct from (s.requests, s.prompt, s.cached_prompt, s.cache_write, s.completion,
+                                         s.internal_reasoning, s.charge_nano_usd) limit 100");
     Ok(())
 }
 
@@ -316,13 +361,13 @@ async fn earnings(conn: &mut PgConnection, report: &mut Report) -> Result<(), sq
 /// The insert-only tables are, and no row waits in quarantine.
 async fn safeguards(conn: &mut PgConnection, report: &mut Report) -> Result<(), sqlx::Error> {
     check!(conn, report, "tables that are only added to refuse changes",
-        count "select count(*) from pg_inherits i where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass)",
+        count "select count(*) from pg_inherits i where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass, 'receipts'::regclass)",
         differ "with guarded (t) as (
-                  select unnest(array['transfers', 'postings', 'usage', 'attempts', 'usage_reports', 'prices',
+                  select unnest(array['transfers', 'postings', 'usage', 'attempts', 'usage_reports', 'receipts', 'prices',
                                       'take_rates']::regclass[])
                   union all
                   select i.inhrelid::regclass from pg_inherits i
-                   where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass))
+                   where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass, 'receipts'::regclass))
                 select 'table ' || t || ' can be changed' from guarded
                  where not exists (select from pg_trigger g
                                     where g.tgrelid = t and g.tgname = 'insert_only' and g.tgenabled in ('O', 'A'))

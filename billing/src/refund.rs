@@ -104,6 +104,14 @@ impl Purchase {
         let share = i64::try_from(share).ok().and_then(NanoUsd::new).unwrap_or(NanoUsd::ZERO);
         whole_cents(share).min(left)
     }
+
+    /// The credit in `total` of what was paid, tax included: its share, and never more than has not gone back yet.
+    pub(crate) fn credit_of(&self, total: NanoUsd) -> NanoUsd {
+        let paid = self.amount.saturating_add(self.tax);
+        let share = i128::from(self.amount.nano()) * i128::from(total.nano()) / i128::from(paid.nano().max(1));
+        let credit = i64::try_from(share).ok().and_then(NanoUsd::new).map_or(NanoUsd::ZERO, whole_cents);
+        credit.min(self.amount.saturating_sub(self.credit_back))
+    }
 }
 
 /// Sends unspent bought credit back, of one top-up or of the oldest first. All of `amount`, or nothing.
@@ -117,18 +125,48 @@ pub async fn request(
     topup: Option<TopupId>,
     amount: NanoUsd,
 ) -> Result<Vec<Refund>, Error> {
-    let now = cards.env().now();
     let mut tx = cards.db().begin().await?;
-    grant::burn(&mut tx, account).await?;
-    let (mut wanted, mut parts) = (amount, Vec::new());
-    let mut left = whole_cents(refunds::available(&mut tx, account).await?);
+    grant::expire(&mut tx, cards.env(), account).await?;
+    let left = whole_cents(refunds::available(&mut tx, account).await?);
     let purchases = refunds::list_purchases(&mut tx, account, topup).await?;
-    let possible = purchases.iter().fold(NanoUsd::ZERO, |sum, one| sum.saturating_add(whole_cents(one.remaining)));
-    let possible = possible.min(left);
+    let possible = sum_left(&purchases).min(left);
     if amount.is_zero() || cents(amount).is_none() || amount > possible {
         return Err(Error::NotRefundable { asked: amount, left: possible });
     }
-    for purchase in &purchases {
+    let parts = take_from(&mut tx, cards, account, &purchases, amount, left).await?;
+    tx.commit().await?;
+    send_all(cards, parts).await
+}
+
+/// Takes all that is left of one top-up. The caller holds the account's lock, has burned, and sends what comes of this
+/// with [`send_all`] once it has committed.
+pub(crate) async fn take_rest(
+    conn: &mut PgConnection,
+    cards: &Cards,
+    account: OrganizationId,
+    topup: TopupId,
+) -> Result<Vec<Refund>, Error> {
+    let left = whole_cents(refunds::available(conn, account).await?);
+    let purchases = refunds::list_purchases(conn, account, Some(topup)).await?;
+    take_from(conn, cards, account, &purchases, sum_left(&purchases), left).await
+}
+
+/// What is left of purchases, in whole cents.
+fn sum_left(purchases: &[Purchase]) -> NanoUsd {
+    purchases.iter().fold(NanoUsd::ZERO, |sum, one| sum.saturating_add(whole_cents(one.remaining)))
+}
+
+/// Takes as much as is wanted and `left` from purchases, one after the other.
+async fn take_from(
+    conn: &mut PgConnection,
+    cards: &Cards,
+    account: OrganizationId,
+    purchases: &[Purchase],
+    mut wanted: NanoUsd,
+    mut left: NanoUsd,
+) -> Result<Vec<Refund>, Error> {
+    let (now, mut parts) = (cards.env().now(), Vec::new());
+    for purchase in purchases {
         let credit = whole_cents(purchase.remaining).min(wanted).min(left);
         if credit.is_zero() {
             continue;
@@ -146,10 +184,17 @@ pub async fn request(
             theirs: None,
             created_at: now,
         };
-        take(&mut tx, cards, &refund).await?;
+        take(conn, cards, &refund).await?;
         parts.push(refund);
     }
-    tx.commit().await?;
+    Ok(parts)
+}
+
+/// Asks for refunds that were taken, and returns them as they are then.
+///
+/// # Errors
+/// [`Error::Database`]; what the processor says is left to be asked for again beside.
+pub(crate) async fn send_all(cards: &Cards, parts: Vec<Refund>) -> Result<Vec<Refund>, Error> {
     let mut sent = Vec::with_capacity(parts.len());
     for part in parts {
         let (id, result) = (part.id, send(cards, &part).await);
@@ -267,7 +312,10 @@ pub(crate) async fn note(cards: &Cards, theirs: &Theirs, intent: &str, call: Opt
                 .await?;
         }
         Some("failed" | "canceled") if !refund.state.is_back() => {
-            if refund.state == RefundState::Succeeded {
+            // It left the processor and came back, each with a line of its own there.
+            if refund.state == RefundState::Succeeded || theirs.balance_transaction.is_some() {
+                let postings = Posting::new(in_flight, clearing, total).into_iter().collect();
+                book(&mut tx, cards, refund.id, RefundStep::Paid, postings).await?;
                 let postings = Posting::new(clearing, in_flight, total).into_iter().collect();
                 book(&mut tx, cards, refund.id, RefundStep::Unpaid, postings).await?;
             }
@@ -299,11 +347,8 @@ async fn take_found(
     };
     let purchase = refunds::find_purchase(conn, intent).await?.ok_or_else(differs)?;
     let total = from_cents(theirs.amount).ok_or_else(differs)?;
-    let paid = purchase.amount.saturating_add(purchase.tax);
-    let share = i128::from(purchase.amount.nano()) * i128::from(total.nano()) / i128::from(paid.nano().max(1));
-    let credit = i64::try_from(share).ok().and_then(NanoUsd::new).map_or(NanoUsd::ZERO, whole_cents);
     // Never more of the one than is left; the other takes the rest.
-    let credit = credit.min(purchase.amount.saturating_sub(purchase.credit_back));
+    let credit = purchase.credit_of(total);
     let tax = total.saturating_sub(credit).min(purchase.tax.saturating_sub(purchase.tax_back));
     let credit = total.saturating_sub(tax);
     if credit > purchase.amount.saturating_sub(purchase.credit_back) {

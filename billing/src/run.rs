@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use platform::outbox;
 use platform::shutdown::Shutdown;
 use platform::worker::{self, Next, Worker};
-use protocol::{BootId, Env, NanoUsd, OrganizationId, Timestamp};
+use protocol::{BootId, Env, EventId, NanoUsd, OrganizationId, Timestamp};
 use sqlx::postgres::PgListener;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
@@ -21,7 +22,7 @@ use crate::lease::recall::CHANNEL;
 use crate::name::Name;
 use crate::price_book::PriceBook;
 use crate::settle::Buffer;
-use crate::{Config, Error, grant, store};
+use crate::{Config, Error, document, grant, store};
 
 /// Partitions exist this many days ahead: a week for someone to notice that they are no longer made.
 const PARTITION_DAYS_AHEAD: i64 = 7;
@@ -29,6 +30,8 @@ const PARTITION_DAYS_AHEAD: i64 = 7;
 const SLICE: i64 = 500;
 /// Purses attended at once: each is a loan, and a loan is one row lock.
 const ATTENDED_AT_ONCE: usize = 16;
+/// Spend alerts told of in one transaction: writers of other facts wait for none of them long.
+const ALERTS_AT_ONCE: usize = 100;
 /// Pause before listening again after the connection broke.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,7 @@ pub(crate) fn spawn(parts: &Parts, attention: mpsc::UnboundedReceiver<Arc<Purse>
         (Job::Partitions, loops.partitions_ms),
         (Job::Prices, loops.prices_ms),
         (Job::Reports, loops.reports_ms),
+        (Job::Documents, loops.documents_ms),
         (Job::Renew, u64::from(parts.config.lease.renew_s) * 1_000),
     ];
     for (job, period_ms) in beats {
@@ -83,6 +87,7 @@ enum Job {
     Partitions,
     Prices,
     Reports,
+    Documents,
     Renew,
     Name,
 }
@@ -107,6 +112,7 @@ impl Worker for Beat {
             Job::Partitions => "billing.partitions",
             Job::Prices => "billing.prices",
             Job::Reports => "billing.reports",
+            Job::Documents => "billing.documents",
             Job::Renew => "billing.renew",
             Job::Name => "billing.name",
         }
@@ -122,12 +128,16 @@ impl Worker for Beat {
         }
         let p = &self.parts;
         match self.job {
-            Job::Fold => fold(&p.db).await?,
+            Job::Fold => {
+                fold(&p.db).await?;
+                return tell(&p.db, &p.env, now).await;
+            }
             Job::Burn => burn(&p.db, &p.env).await.map(drop)?,
             Job::Reap => reap(&p.db, &p.config.lease).await.map(drop)?,
             Job::Partitions => ensure_partitions(&p.db, now).await?,
             Job::Prices => p.prices.reload(&p.db, now).await.map(drop)?,
             Job::Reports => return judge_reports(&p.db, now).await,
+            Job::Documents => return document::issue(&p.db, &p.env, &p.config.documents.issuer, now).await,
             Job::Renew => {
                 let waited = u32::try_from(p.buffer.oldest(now).as_millis()).unwrap_or(u32::MAX);
                 metrics::gauge!("steelyard_billing_settle_oldest_ms").set(f64::from(waited));
@@ -210,7 +220,7 @@ async fn hear(db: &PgPool, keeper: &Keeper) -> Result<(), sqlx::Error> {
     }
 }
 
-/// Adds new postings and usage to balances and hourly sums.
+/// Adds new postings and usage to balances and hourly sums, and notices what of limits was reached.
 ///
 /// # Errors
 /// When the database call fails; nothing is folded then.
@@ -220,7 +230,27 @@ pub async fn fold(db: &PgPool) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// Takes what was spent from grants, and expired promo credit from accounts. Returns how much went from
+/// Tells of parts of spend limits that a fold has noticed. Each becomes one fact, with what says so in the same
+/// transaction: cut short anywhere, it is told later or was told already.
+///
+/// # Errors
+/// When a database call fails; nothing is told then.
+pub async fn tell(db: &PgPool, env: &Env, now: Timestamp) -> Result<Next, Error> {
+    let mut tx = db.begin().await?;
+    let untold = store::alerts::claim_untold(&mut tx, ALERTS_AT_ONCE).await?;
+    let facts: Vec<EventId> = untold.iter().map(|_| env.mint()).collect();
+    for (alert, fact) in untold.iter().zip(&facts) {
+        store::alerts::told(&mut tx, alert, *fact).await?;
+    }
+    for (alert, fact) in untold.iter().zip(&facts) {
+        outbox::append(&mut tx, *fact, &alert.event, now).await?;
+    }
+    tx.commit().await?;
+    metrics::counter!("steelyard_billing_spend_alerts").increment(untold.len() as u64);
+    Ok(if untold.len() == ALERTS_AT_ONCE { Next::Again } else { Next::Wait })
+}
+
+/// Takes what was spent from grants, and expired gifts from accounts. Returns how much went from
 /// grants.
 ///
 /// # Errors

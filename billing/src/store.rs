@@ -10,36 +10,56 @@
 //! 2. `budget_leases`
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
-//! 5. `topups`, then `refund_intents`, then `stripe_calls`; `stripe_events` alone
+//! 5. `card_setups`, then `cards`, then `recharge_rules`
+//! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
+//! 7. `receipt_cursor`, then `epochs`, then `payees`
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
 //! `usage`, `attempts`, `transfers` and `postings` are only inserted into, in the order of their ids, and
-//! `fold_watermark` is locked by the fold alone.
+//! `fold_watermark` is locked by the fold alone. `spend_alerts` are added by the fold, and locked alone by whoever
+//! tells of them.
 
 pub mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod budget_leases;
 pub mod budgets;
+pub mod cards;
+pub mod disputes;
+pub mod documents;
 pub mod earnings;
+pub mod epochs;
 pub(crate) mod flush;
 pub(crate) mod folds;
 pub mod grants;
+pub mod history;
+pub mod journal;
 pub(crate) mod leases;
 pub(crate) mod line;
 pub(crate) mod partitions;
+pub mod payees;
+pub mod payout_accounts;
 pub mod prices;
 pub(crate) mod quarantine;
+pub mod receipt_cases;
+pub mod receipt_keys;
+pub mod receipts;
+pub mod recharge;
 pub mod refunds;
 pub(crate) mod replicas;
 pub mod reports;
 pub(crate) mod rows;
+pub mod statements;
 pub mod stripe_calls;
 pub mod stripe_events;
+pub mod stripe_lines;
 pub mod topups;
 pub mod transfers;
 pub mod uptime;
 pub mod usage;
+pub mod usage_log;
 pub mod views;
+pub mod warnings;
 
 /// What the ledger answered to a loan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,11 @@
 mod calls;
 mod config;
 pub mod inbox;
+pub mod lines;
 pub mod run;
 mod signature;
 pub mod sync;
+pub(crate) mod tax;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +23,8 @@ use sqlx::PgPool;
 use crate::Error;
 
 pub use calls::CallRow;
-pub(crate) use calls::{Call, Class};
-pub use config::StripeConfig;
+pub(crate) use calls::{Call, Class, KEY_LIVES};
+pub use config::{DisputePolicy, StripeConfig, WarningPolicy};
 pub use signature::{SignatureError, verify};
 
 /// Billionths of a dollar in a cent, the finest a card can pay.

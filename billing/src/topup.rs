@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use protocol::{Id, NanoUsd, OrganizationId, Timestamp, TopupId};
+use protocol::{CardId, Id, NanoUsd, OrganizationId, Timestamp, TopupId};
 use sqlx::PgConnection;
 use stripe_checkout::checkout_session as page;
 use stripe_core::customer::CreateCustomer;
@@ -11,7 +11,7 @@ use stripe_shared::CheckoutSession;
 
 use crate::store::{self, stripe_calls, topups};
 use crate::stripe::{Call, Cards, cents, sync};
-use crate::{Error, stripe};
+use crate::{Error, recharge, stripe, velocity};
 
 /// A session is open this long: half an hour, which is the least the processor takes, and five minutes in which a
 /// call whose answer was lost can be repeated as it was.
@@ -32,7 +32,7 @@ pub enum TopupState {
     Paid,
     /// Nobody paid in time.
     Expired,
-    /// The processor would not make its page.
+    /// The processor would not make its page, or the card was declined.
     Refused,
 }
 
@@ -65,9 +65,15 @@ pub struct Topup {
     pub invoice_url: Option<String>,
     /// And as a document.
     pub invoice_pdf: Option<String>,
+    /// The saved card it is charged to, nobody being asked; none where it is paid at a page.
+    pub card: Option<CardId>,
+    /// The bank's word for why that card was declined.
+    pub decline_code: Option<String>,
+    /// The processor's name for how its tax was worked out, where there is no page to do it.
+    pub tax_calculation: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When its page closes.
+    /// When its page closes, or when its card is not asked any more.
     pub expires_at: Timestamp,
     /// When it became credit.
     pub paid_at: Option<Timestamp>,
@@ -94,11 +100,38 @@ impl TopupState {
     }
 }
 
+impl Topup {
+    /// One that nothing is known of but who wants how much, paid at a page.
+    pub(crate) fn new(id: TopupId, account: OrganizationId, amount: NanoUsd, now: Timestamp) -> Self {
+        Self {
+            id,
+            account,
+            amount,
+            tax: NanoUsd::ZERO,
+            state: TopupState::Opening,
+            is_first: false,
+            return_url: None,
+            session: None,
+            checkout_url: None,
+            payment_intent: None,
+            receipt_url: None,
+            invoice_url: None,
+            invoice_pdf: None,
+            card: None,
+            decline_code: None,
+            tax_calculation: None,
+            created_at: now,
+            expires_at: now.plus(OPEN_FOR),
+            paid_at: None,
+        }
+    }
+}
+
 /// Opens a page where `amount` of credit is paid. While one is open that nobody paid, the same wish gets the same
 /// page, so two browsers pay once; another wish closes it first.
 ///
 /// # Errors
-/// [`Error::TopupAmount`]; what the processor says ([`Error::CardRefused`], [`Error::CardUnknown`], after which the
+/// [`Error::TopupAmount`], [`Error::TooMuch`]; what the processor says ([`Error::CardRefused`], [`Error::CardUnknown`], after which the
 /// page is made beside and the same wish gets it); [`Error::TopupPending`]; [`Error::Database`].
 pub async fn open(
     cards: &Cards,
@@ -134,44 +167,39 @@ async fn begin(
     let mut tx = cards.db().begin().await?;
     store::accounts::open(&mut tx, account).await?;
     store::grants::lock_account(&mut tx, account).await?;
-    if let Some(unfinished) = topups::find_unfinished(&mut tx, account).await? {
+    if let Some(unfinished) = topups::find_unfinished(&mut tx, account, false).await? {
         let is_same = unfinished.amount == amount && unfinished.return_url.as_deref() == return_url;
         let is_fresh = unfinished.expires_at > now.plus(Duration::from_secs(60));
-        return Ok(if is_same && is_fresh { Begun::New(unfinished) } else { Begun::Other(unfinished) });
+        if is_same && is_fresh {
+            return Ok(Begun::New(unfinished));
+        }
+        // Before anything is closed for it.
+        velocity::check_topup(&mut tx, cards.config(), account, amount, now).await?;
+        return Ok(Begun::Other(unfinished));
     }
     let is_first = !topups::has_paid(&mut tx, account).await?;
     check_amount(cards.config(), amount, is_first)?;
+    velocity::check_topup(&mut tx, cards.config(), account, amount, now).await?;
     let topup = Topup {
-        id: cards.env().mint(),
-        account,
-        amount,
-        tax: NanoUsd::ZERO,
-        state: TopupState::Opening,
         is_first,
         return_url: return_url.map(str::to_owned),
-        session: None,
-        checkout_url: None,
-        payment_intent: None,
-        receipt_url: None,
-        invoice_url: None,
-        invoice_pdf: None,
-        created_at: now,
-        expires_at: now.plus(OPEN_FOR),
-        paid_at: None,
+        ..Topup::new(cards.env().mint(), account, amount, now)
     };
     topups::insert(&mut tx, &topup).await?;
     tx.commit().await?;
     Ok(Begun::New(topup))
 }
 
-fn check_amount(config: &stripe::StripeConfig, amount: NanoUsd, is_first: bool) -> Result<(), Error> {
+/// Whether credit is sold in this amount.
+pub(crate) fn check_amount(config: &stripe::StripeConfig, amount: NanoUsd, is_first: bool) -> Result<(), Error> {
     let most = if is_first { config.max_first_topup_usd.min(config.max_topup_usd) } else { config.max_topup_usd };
     let (least, most) = (NanoUsd::from_dollars(config.min_topup_usd), NanoUsd::from_dollars(most));
     let is_fine = cents(amount).is_some() && amount >= least && amount <= most;
     if is_fine { Ok(()) } else { Err(Error::TopupAmount { amount, least, most, is_first }) }
 }
 
-/// Goes on with a top-up whose page is not known to be open. Harmless at any time.
+/// Goes on with a top-up whose page is not known to be open, or whose card is not known to have paid. Harmless at any
+/// time.
 ///
 /// # Errors
 /// As [`open`].
@@ -179,17 +207,22 @@ pub async fn resume(cards: &Cards, topup: Topup) -> Result<Topup, Error> {
     if topup.state != TopupState::Opening {
         return Ok(topup);
     }
+    if topup.card.is_some() {
+        return recharge::charge(cards, topup).await;
+    }
     let customer = customer_of(cards, topup.account).await?;
     let call = Call { purpose: "session", subject: topup.id.uuid() };
     let (key, session) = match cards.make(call, &*session_of(cards, &topup, &customer)).await {
         Ok(made) => (Some(made.key), made.object),
-        Err(Error::CardUnknown { key }) => match find_session(cards, &topup, &customer).await? {
-            Some(session) => (Some(key), session),
-            None => {
-                cards.lapse(&key, false).await?;
-                return Err(Error::CardUnknown { key });
+        Err(Error::CardUnknown { key }) => {
+            match session_named(cards, &customer, TOPUP_ID, &topup.id.to_string()).await? {
+                Some(session) => (Some(key), session),
+                None => {
+                    cards.lapse(&key, false).await?;
+                    return Err(Error::CardUnknown { key });
+                }
             }
-        },
+        }
         Err(error @ Error::CardRefused { .. }) => {
             topups::finish(&mut *cards.db().acquire().await?, topup.id, TopupState::Refused).await?;
             return Err(error);
@@ -220,11 +253,16 @@ pub(crate) async fn note_session(
     Ok(topups::find(conn, topup).await?)
 }
 
-/// The session that was made for a top-up, when its answer was lost.
-async fn find_session(cards: &Cards, topup: &Topup, customer: &str) -> Result<Option<Box<CheckoutSession>>, Error> {
+/// The session of a customer that was made under our name, when its answer was lost.
+pub(crate) async fn session_named(
+    cards: &Cards,
+    customer: &str,
+    key: &str,
+    name: &str,
+) -> Result<Option<Box<CheckoutSession>>, Error> {
     let list = page::ListCheckoutSession::new().customer(customer).limit(100);
     let is_its = |session: &CheckoutSession| {
-        session.metadata.as_ref().is_some_and(|said| said.get(TOPUP_ID) == Some(&topup.id.to_string()))
+        session.metadata.as_ref().is_some_and(|said| said.get(key).is_some_and(|said| said == name))
     };
     Ok(cards.fetch(&list).await?.data.into_iter().find(is_its).map(Box::new))
 }
@@ -253,7 +291,7 @@ pub async fn close(cards: &Cards, topup: &Topup) -> Result<(), Error> {
 }
 
 /// The processor's name for an account, made the first time.
-async fn customer_of(cards: &Cards, account: OrganizationId) -> Result<String, Error> {
+pub(crate) async fn customer_of(cards: &Cards, account: OrganizationId) -> Result<String, Error> {
     let known = topups::find_customer(&mut *cards.db().acquire().await?, account).await?;
     if let Some(known) = known {
         return Ok(known);

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use miniserde::Deserialize;
 use serde::Serialize;
 use serde_json::{Value, json};
+use stripe_fraud::RadarEarlyFraudWarning;
 use stripe_shared::{
     BalanceTransaction, Charge, CheckoutSession, Customer, Dispute, Event, Invoice, PaymentIntent, PaymentMethod,
-    Refund, SetupIntent,
+    Payout, Refund, SetupIntent,
 };
 
 use crate::form::Form;
@@ -55,8 +56,16 @@ pub struct Books {
     pub refunds: Table<Refund>,
     /// Money cardholders want back.
     pub disputes: Table<Dispute>,
+    /// What issuers hold for fraud.
+    pub warnings: Table<RadarEarlyFraudWarning>,
+    /// Money on its way to the bank.
+    pub payouts: Table<Payout>,
     /// Money that moved, line by line.
     pub balance_transactions: Table<BalanceTransaction>,
+    /// Tax worked out, in cents.
+    pub tax_calculations: Table<i64>,
+    /// Tax recorded for the state: calculations by the client's reference.
+    pub tax_transactions: Table<String>,
     /// Papers.
     pub invoices: Table<Invoice>,
     /// What happened.
@@ -130,6 +139,8 @@ impl Books {
             "ch" => self.charges.get(id).map(shown),
             "re" => self.refunds.get(id).map(shown),
             "du" => self.disputes.get(id).map(shown),
+            "issfr" => self.warnings.get(id).map(shown),
+            "po" => self.payouts.get(id).map(shown),
             "txn" => self.balance_transactions.get(id).map(shown),
             "in" => self.invoices.get(id).map(shown),
             _ => None,

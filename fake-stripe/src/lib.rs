@@ -75,6 +75,13 @@ impl FakeStripe {
         self.shared.knobs.lock().faults.push(fault);
     }
 
+    /// Whether a fault of calls whose path begins so was not met yet.
+    #[must_use]
+    pub fn is_due(&self, method: &str, path: &str) -> bool {
+        let knobs = self.shared.knobs.lock();
+        knobs.faults.iter().any(|fault| fault.method.as_deref() == Some(method) && fault.path == path)
+    }
+
     /// Reads or changes what it remembers, as a cardholder or a bank would; what happened is told.
     pub fn with<T>(&self, work: impl FnOnce(&mut Books) -> T) -> T {
         self.shared.with(work)

@@ -8,8 +8,11 @@ pub mod disputes;
 pub mod invoices;
 pub mod payment_intents;
 pub mod payment_methods;
+pub mod payouts;
 pub mod refunds;
 pub mod setup_intents;
+pub mod tax;
+pub mod warnings;
 
 use serde_json::Value;
 
@@ -55,8 +58,14 @@ pub fn call(books: &mut Books, method: &str, path: &str, form: &Form) -> Result<
         ("GET", ["disputes", id]) => find(books, "dispute", id)?,
         ("POST", ["disputes", id]) => disputes::submit(books, id, form)?,
         ("POST", ["disputes", id, "close"]) => disputes::close(books, id, false)?,
+        ("GET", ["payouts"]) => payouts::list(books, form)?,
+        ("GET", ["payouts", id]) => find(books, "payout", id)?,
+        ("GET", ["radar", "early_fraud_warnings"]) => warnings::list(books, form)?,
+        ("GET", ["radar", "early_fraud_warnings", id]) => find(books, "radar.early_fraud_warning", id)?,
         ("GET", ["balance_transactions"]) => balance::list(books, form)?,
         ("GET", ["balance_transactions", id]) => find(books, "balance_transaction", id)?,
+        ("POST", ["tax", "calculations"]) => tax::calculate(books, form)?,
+        ("POST", ["tax", "transactions", "create_from_calculation"]) => tax::record(books, form)?,
         ("GET", ["invoices"]) => invoices::list(books, form)?,
         ("GET", ["invoices", id]) => find(books, "invoice", id)?,
         ("GET", ["events"]) => events(books, form)?,

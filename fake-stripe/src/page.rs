@@ -25,7 +25,7 @@ pub fn dollars(cents: i64) -> String {
     format!("${}.{:02}", cents / 100, cents % 100)
 }
 
-/// Where a session is paid; `refusal` is what the bank said to the last card.
+/// Where a session is paid, or a card saved; `refusal` is what the bank said to the last card.
 #[must_use]
 pub fn pay(session: &CheckoutSession, refusal: Option<&str>) -> String {
     let id = session.id.as_str();
@@ -33,12 +33,15 @@ pub fn pay(session: &CheckoutSession, refusal: Option<&str>) -> String {
     let options: String = CARDS.iter().map(option).collect();
     let said = refusal.map(|word| format!("<p role=\"alert\">Declined: {word}</p>")).unwrap_or_default();
     let tax = session.total_details.as_ref().map_or(0, |details| details.amount_tax);
+    let (title, verb) = match session.amount_total {
+        Some(total) => (format!("Pay {}, of it tax {}", dollars(total), dollars(tax)), "Pay"),
+        None => ("Save a card".to_owned(), "Save"),
+    };
     frame(
-        &format!("Pay {}", dollars(session.amount_total.unwrap_or(0))),
+        &title,
         &format!(
-            "<p>Of it tax {}. No money moves: this is a test processor.</p>{said}\
-             <form method=\"post\" action=\"/pay/{id}\"><select name=\"card\">{options}</select> <button>Pay</button></form>",
-            dollars(tax),
+            "<p>No money moves: this is a test processor.</p>{said}\
+             <form method=\"post\" action=\"/pay/{id}\"><select name=\"card\">{options}</select> <button>{verb}</button></form>"
         ),
     )
 }

@@ -220,9 +220,10 @@ async fn authenticate(State(shared): State<Arc<Shared>>, Path(intent): Path<Stri
     let is_right = Form::parse(&body).text("result") == Some("complete");
     let result = shared.with(|books| {
         if intent.starts_with("seti_") {
-            return objects::setup_intents::authenticated(books, &intent, is_right).map(|()| None);
+            objects::setup_intents::authenticated(books, &intent, is_right)?;
+        } else {
+            objects::payment_intents::authenticated(books, &intent, is_right)?;
         }
-        objects::payment_intents::authenticated(books, &intent, is_right)?;
         Ok(objects::checkout::completed_by(books, &intent))
     });
     match result {

@@ -116,7 +116,7 @@ async fn join(broker: &Url, env: &Env) -> Result<(ProviderId, String), Error> {
         payout_account: None,
     };
     let folder = Folder::make(&tag)?;
-    let registered = register(broker, applicant, &wallet, &folder.0).await?;
+    let registered = register(broker, applicant, &wallet, &folder.0, env).await?;
     let key = fs::read_to_string(&registered.key_file)
         .map_err(Error::file(&registered.key_file, "reading the provider key"))?;
     Ok((registered.provider, key.trim().to_owned()))

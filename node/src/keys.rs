@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
-use protocol::receipt::{ReportError, SignedReport, UsageReport};
 use protocol::session::{OpenSession, session_challenge_bytes};
 use protocol::{Env, NodeId};
 
@@ -58,14 +57,6 @@ impl NodeKey {
         let timestamp_ms = env.now().unix_ms();
         let signature = self.0.sign(&session_challenge_bytes(node, &nonce, timestamp_ms));
         OpenSession { nonce, timestamp_ms, signature: hex::encode(signature.to_bytes()) }
-    }
-
-    /// Signs a usage report.
-    ///
-    /// # Errors
-    /// [`ReportError::Digest`] for a report with malformed digests.
-    pub fn sign_report(&self, report: UsageReport) -> Result<SignedReport, ReportError> {
-        report.sign(&self.0)
     }
 }
 

@@ -28,6 +28,7 @@ mod session;
 pub mod spool;
 pub mod systemd;
 mod tunnel;
+pub mod vouch;
 mod websocket;
 mod work;
 

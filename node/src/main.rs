@@ -13,6 +13,7 @@ use node::engine::{Attached, Supervised};
 use node::register::{self, Applicant};
 use node::{Engine, Error, Simulated, client::Client, systemd};
 use protocol::Env;
+use protocol::bundle::Bundle;
 use protocol::session::{DrainRequest, NodeView};
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +81,19 @@ enum Command {
         /// Machine-readable.
         #[arg(long)]
         json: bool,
+    },
+    /// Have your wallet vouch for the key this node signs its usage reports with.
+    Vouch {
+        #[command(flatten)]
+        config: Config,
+        /// A file with your wallet's key, 64 hex digits.
+        #[arg(long)]
+        wallet_key_file: PathBuf,
+    },
+    /// Check a payout against everything it rests on, offline: a folder with the files of its bundle.
+    VerifyPayout {
+        /// The folder.
+        dir: PathBuf,
     },
     /// Print a systemd unit.
     Systemd(Config),
@@ -159,6 +173,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
             drain(&load(&config.config)?, &body, resume).await?;
         }
         Command::Doctor { config, json } => return Ok(examine(&load(&config.config)?, json).await),
+        Command::Vouch { config, wallet_key_file } => vouch(&load(&config.config)?, &wallet_key_file)?,
+        Command::VerifyPayout { dir } => verify_payout(&dir)?,
         Command::Systemd(options) => {
             let drain_s = load(&options.config).map_or(30, |config| config.drain_s);
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/steelyard-node".into());
@@ -249,7 +265,7 @@ async fn register_provider(options: Register) -> Result<(), Error> {
         terms_version: options.terms_version,
         payout_account: options.payout_account,
     };
-    let done = register::register(&options.broker, applicant, &wallet, &options.state_dir).await?;
+    let done = register::register(&options.broker, applicant, &wallet, &options.state_dir, &env).await?;
     eprintln!("registered {} with wallet {}", done.provider, wallet.address());
     eprintln!("the provider key is in {}; write this to {CONFIG} and set engine and prices:", done.key_file.display());
     println!("{}", done.config);
@@ -267,6 +283,32 @@ fn at_broker(config: &NodeConfig) -> Result<(Client, String, &str), Error> {
     };
     let path = format!("/v1/providers/{}/nodes/{}", config.provider, identity.node);
     Ok((Client::new(&config.broker)?, path, key.expose_secret()))
+}
+
+fn vouch(config: &NodeConfig, wallet_key_file: &Path) -> Result<(), Error> {
+    let env = Env::system();
+    let Some(folder) = &config.state_dir else {
+        return Err(Error::Config("without state_dir this node's receipt key ends with its process".into()));
+    };
+    let wallet = register::wallet(wallet_key_file, false, &env)?;
+    let key = node::vouch::vouch(folder, config.provider, &wallet, &env)?;
+    println!("{} vouches for {key}; restart the node to say so", wallet.address());
+    Ok(())
+}
+
+/// The same check as the broker's `steelyard verify-payout`, without the broker.
+fn verify_payout(dir: &Path) -> Result<(), Error> {
+    let bundle = Bundle::read_from(|name| std::fs::read(dir.join(name)).ok());
+    let verified = bundle.verify().map_err(|flaw| Error::Config(format!("NOT verified: {flaw}")))?;
+    let statement = &verified.statement;
+    println!("verified   epoch {} of {}", statement.epoch, statement.provider);
+    println!("receipts   {}, {} of them without a report", statement.receipts, verified.unsigned);
+    println!("paid       {} base units, {} in all", statement.tokens, statement.cumulative);
+    println!("left over  {} USD", statement.carried_out);
+    println!("wallet     {}, which {} keys lack the word of", statement.wallet, verified.unvouched);
+    println!("contract   {} must have root {}", statement.domain.distributor, verified.leaves_root);
+    println!("           and manifest {}, signed by {}", verified.manifest_hash, statement.signer);
+    Ok(())
 }
 
 async fn status(config: &NodeConfig) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use url::Url;
 use crate::Error;
 use crate::client::Client;
 use crate::keys::write_secret;
+use crate::vouch::vouch;
 
 /// Who registers.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ pub fn wallet(path: &Path, generate: bool, env: &Env) -> Result<Wallet, Error> {
     }
 }
 
-/// Registers, proves the wallet, and keeps the provider key in `state_dir`.
+/// Registers, proves the wallet, and keeps the provider key in `state_dir`, with a receipt key the wallet vouches for.
 ///
 /// # Errors
 /// [`Error`]; a slug that is taken comes back in the broker's own words. [`Error::Challenge`] when the broker
@@ -70,6 +71,7 @@ pub async fn register(
     applicant: Applicant,
     wallet: &Wallet,
     state_dir: &Path,
+    env: &Env,
 ) -> Result<Registered, Error> {
     let client = Client::new(broker)?;
     let address = wallet.address();
@@ -102,6 +104,8 @@ pub async fn register(
     let (_, verified) = call.send::<VerifiedProvider>().await?;
     let key_file = state_dir.join("provider.key");
     write_secret(&key_file, &verified.key)?;
+    // The wallet is at hand now, and later it may be in a safe.
+    vouch(state_dir, provider, wallet, env)?;
     Ok(Registered { provider, key_file, config: template(broker, provider, state_dir) })
 }
 

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use http::Method;
 use parking_lot::Mutex;
-use protocol::receipt::{ReportStatus, SignedReport, UsageReport};
+use protocol::receipt::{BodyDigest, ReportStatus, SignedReport, UsageReport};
 use protocol::session::{MAX_REPORTS, PutReports, ReportsReply};
+use protocol::typed::Domain;
 use protocol::{AttemptId, Env, NodeId, OfferId, RequestId, Units};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Error;
 use crate::client::Client;
-use crate::keys::NodeKey;
 use crate::session::{Backoff, Token};
 use crate::spool::{Batch, Spool};
+use crate::vouch::ReportKey;
 
 /// Finished attempts waiting for signature and disk. A disk that hangs for so many is broken, and an
 /// answer must not wait for it: what comes then is counted and left to the broker's own count.
@@ -35,6 +36,8 @@ pub(crate) struct Draft {
     pub(crate) status: ReportStatus,
     pub(crate) request_sha256: [u8; 32],
     pub(crate) response_sha256: [u8; 32],
+    /// What the broker sealed into the dispatch, for itself.
+    pub(crate) ticket: Option<String>,
 }
 
 /// Where finished attempts are handed in. Clones share the queue.
@@ -51,8 +54,10 @@ struct Desk {
 /// The other end: signs and keeps.
 pub(crate) struct Writer {
     queue: mpsc::Receiver<(Draft, i64)>,
-    key: NodeKey,
+    key: ReportKey,
     store: Store,
+    /// Where reports count, once the broker has said so.
+    domain: watch::Receiver<Option<Domain>>,
 }
 
 /// The spool and the bell that says something is in it. Clones share both.
@@ -65,11 +70,16 @@ pub(crate) struct Store {
 }
 
 impl Reporter {
-    pub(crate) fn new(env: Env, key: NodeKey, spool: Spool) -> (Self, Writer, Store) {
+    pub(crate) fn new(
+        env: Env,
+        key: ReportKey,
+        spool: Spool,
+        domain: watch::Receiver<Option<Domain>>,
+    ) -> (Self, Writer, Store) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let pending = Arc::<AtomicU64>::default();
         let store = Store { spool: Arc::new(Mutex::new(spool)), filled: Arc::default(), pending: pending.clone() };
-        let writer = Writer { queue, key, store: store.clone() };
+        let writer = Writer { queue, key, store: store.clone(), domain };
         (Self(Arc::new(Desk { env, queue: sender, lost: AtomicU64::new(0), pending })), writer, store)
     }
 
@@ -121,8 +131,15 @@ impl Writer {
         let mut drafts = Vec::new();
         while self.queue.recv_many(&mut drafts, MAX_REPORTS).await > 0 {
             let taken = drafts.len() as u64;
-            let signed: Vec<SignedReport> =
-                drafts.drain(..).filter_map(|(draft, now_ms)| sign(&self.key, node, draft, now_ms)).collect();
+            let Ok(Some(domain)) = self.domain.wait_for(Option::is_some).await.map(|domain| *domain) else { return };
+            let key = self.key.clone();
+            // Some 50 µs each: not on a thread that serves.
+            let signing = tokio::task::spawn_blocking(move || {
+                let sign = |(draft, now_ms): (Draft, i64)| sign(&key, &domain, node, draft, now_ms);
+                (drafts.drain(..).map(sign).collect::<Vec<SignedReport>>(), drafts)
+            });
+            let Ok((signed, emptied)) = signing.await else { return };
+            drafts = emptied;
             let count = signed.len();
             match self.store.with(move |spool| spool.append(&signed)).await {
                 Ok(()) => self.store.filled.notify_one(),
@@ -133,7 +150,7 @@ impl Writer {
     }
 }
 
-fn sign(key: &NodeKey, node: NodeId, draft: Draft, finished_at_ms: i64) -> Option<SignedReport> {
+fn sign(key: &ReportKey, domain: &Domain, node: NodeId, draft: Draft, finished_at_ms: i64) -> SignedReport {
     let report = UsageReport {
         attempt: draft.attempt,
         request: draft.request,
@@ -144,10 +161,10 @@ fn sign(key: &NodeKey, node: NodeId, draft: Draft, finished_at_ms: i64) -> Optio
         started_at_ms: draft.started_at_ms,
         finished_at_ms: finished_at_ms.max(draft.started_at_ms),
         status: draft.status,
-        request_sha256: hex::encode(draft.request_sha256),
-        response_sha256: hex::encode(draft.response_sha256),
+        request_sha256: BodyDigest(draft.request_sha256),
+        response_sha256: BodyDigest(draft.response_sha256),
     };
-    key.sign_report(report).inspect_err(|error| tracing::error!(%error, "a report could not be signed")).ok()
+    report.sign(key.key(), domain, draft.ticket)
 }
 
 /// Delivers kept reports for as long as it is polled.

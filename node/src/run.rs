@@ -24,6 +24,7 @@ use crate::serve::{self, Site};
 use crate::session::{Backoff, Session, Token};
 use crate::spool::Spool;
 use crate::tunnel::{self, Link};
+use crate::vouch::ReportKey;
 use crate::{Error, offers};
 
 /// Between two questions to an engine that does not answer yet, and between two words about it.
@@ -157,7 +158,7 @@ async fn drive(
     config.check()?;
     crate::session::provider_key(&config)?;
     let client = Client::new(&config.broker)?;
-    let (key, spool) = open_state(&config, &env)?;
+    let (key, report_key, spool) = open_state(&config, &env)?;
     let stop = CancellationToken::new();
     // Cancelled as well when this future is dropped: an engine's keeper then lets go of it.
     let _stop_on_drop = stop.clone().drop_guard();
@@ -182,7 +183,8 @@ async fn drive(
     // Said now, where somebody reads it, rather than by every later attempt.
     offers::resolve(&config.offers, &told, slots, true)?;
     let gate = Gate::new(env.clone(), slots);
-    let (reporter, writer, store) = Reporter::new(env.clone(), key.clone(), spool);
+    let domain = watch::Sender::new(None);
+    let (reporter, writer, store) = Reporter::new(env.clone(), report_key.clone(), spool, domain.subscribe());
     let site = Arc::new(Site { engine: engine.clone(), gate: gate.clone(), reporter, env: env.clone() });
     let listener = match &config.direct {
         Some(direct) => Some(TcpListener::bind(direct.listen).await.map_err(|error| {
@@ -195,6 +197,8 @@ async fn drive(
         client: client.clone(),
         env: env.clone(),
         key,
+        report_key,
+        domain,
         engine,
         gate: gate.clone(),
         token: Token::new(),
@@ -240,13 +244,14 @@ async fn drive(
     outcome
 }
 
-fn open_state(config: &NodeConfig, env: &Env) -> Result<(NodeKey, Spool), Error> {
+fn open_state(config: &NodeConfig, env: &Env) -> Result<(NodeKey, ReportKey, Spool), Error> {
     match &config.state_dir {
         Some(folder) => {
             let key = NodeKey::load_or_generate(&folder.join("node.key"), env)?;
-            Ok((key, Spool::open(&folder.join("reports"))?))
+            let report_key = ReportKey::load_or_generate(folder, env)?;
+            Ok((key, report_key, Spool::open(&folder.join("reports"))?))
         }
-        None => Ok((NodeKey::generate(env), Spool::memory())),
+        None => Ok((NodeKey::generate(env), ReportKey::generate(env)?, Spool::memory())),
     }
 }
 

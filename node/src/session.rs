@@ -8,9 +8,10 @@ use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use protocol::offer::OfferSpec;
 use protocol::session::{
-    Command, CreateNode, Heartbeat, HeartbeatReply, NodeMode, NodeState, NodeView, OfferLoad, OffersView, PutOffers,
-    SessionToken,
+    AnnounceReceiptKey, Command, CreateNode, Heartbeat, HeartbeatReply, NodeMode, NodeState, NodeView, OfferLoad,
+    OffersView, PutOffers, ReceiptKeyView, SessionToken,
 };
+use protocol::typed::Domain;
 use protocol::{Env, NodeId, OfferId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -24,6 +25,7 @@ use crate::config::NodeConfig;
 use crate::engine::{Description, Engine};
 use crate::gate::Gate;
 use crate::keys::NodeKey;
+use crate::vouch::ReportKey;
 use crate::{Error, inventory, offers};
 
 /// The broker may ask for another rhythm, within these bounds: it must neither be flooded nor lose us.
@@ -100,6 +102,9 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) env: Env,
     pub(crate) key: NodeKey,
+    pub(crate) report_key: ReportKey,
+    /// Where reports count, as the broker says.
+    pub(crate) domain: watch::Sender<Option<Domain>>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) gate: Gate,
     pub(crate) token: Token,
@@ -161,6 +166,7 @@ impl Session {
     /// Stays in session until a call fails; the caller waits a little and comes again.
     pub(crate) async fn live(&self, node: NodeId) -> Result<(), Error> {
         let mut open = self.open(node).await?;
+        self.announce(node, &open).await?;
         self.put_offers(node, &open).await?;
         let mut ready = self.engine.ready();
         let mut next = Instant::now();
@@ -204,6 +210,19 @@ impl Session {
         let renew_at = Instant::now() + Duration::from_millis(life_ms * 2 / 3);
         tracing::debug!(node.id = %node, life_ms, "session opened");
         Ok(Open { renew_at, seq: 0, bearer })
+    }
+
+    /// Makes the receipt key known, and learns where its signatures count.
+    async fn announce(&self, node: NodeId, open: &Open) -> Result<(), Error> {
+        let path = format!("/v1/providers/{}/nodes/{node}/receipt_keys", self.config.provider);
+        let key = AnnounceReceiptKey { key: self.report_key.address(), delegation: self.report_key.delegation };
+        let call = self.client.call(Method::POST, path).bearer(&open.bearer).json(&key)?;
+        let (_, known) = call.send::<ReceiptKeyView>().await?;
+        if !known.delegated {
+            tracing::warn!(key = %known.key, "no wallet vouches for this node's reports; run `steelyard-node vouch`");
+        }
+        self.domain.send_replace(Some(known.domain));
+        Ok(())
     }
 
     /// Puts the whole set, unless the broker has exactly it already.

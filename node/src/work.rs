@@ -16,6 +16,8 @@ use crate::serve::Site;
 
 /// What an engine is told of a request, and nothing else: clients' headers are none of its business.
 const TO_ENGINE: [HeaderName; 2] = [CONTENT_TYPE, ACCEPT];
+/// Longest ticket kept: several times what a broker seals.
+const MAX_TICKET: usize = 1_024;
 /// What the broker is told of an answer.
 const TO_BROKER: [HeaderName; 3] = [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER];
 
@@ -86,7 +88,14 @@ fn draft(headers: &HeaderMap, now_ms: i64) -> Option<Draft> {
         status: ReportStatus::Cancelled,
         request_sha256: [0; 32],
         response_sha256: [0; 32],
+        ticket: ticket(headers),
     })
+}
+
+/// Handed back with the report; one too long for a ticket of ours is none.
+fn ticket(headers: &HeaderMap) -> Option<String> {
+    let ticket = headers.get(header::TICKET)?.to_str().ok()?;
+    (ticket.len() <= MAX_TICKET).then(|| ticket.to_owned())
 }
 
 fn parse<T: FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {

@@ -14,6 +14,8 @@ pub const PRICE_VERSION: &str = "x-steelyard-price-version";
 pub const CREDITS: &str = "x-steelyard-credits";
 /// To a node: the number of this dispatch from this replica, rising by its weight.
 pub const DISPATCH: &str = "x-steelyard-dispatch";
+/// To a node: what the broker sealed for itself, to be handed back with the report.
+pub const TICKET: &str = "x-steelyard-ticket";
 /// From a node: why it refused at once; the only value is `credit`.
 pub const REFUSED: &str = "x-steelyard-refused";
 /// Both ways: which revision of this protocol is spoken.

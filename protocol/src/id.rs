@@ -126,6 +126,10 @@ ids! {
     TransferId = "txn_";
     /// The signed usage of one attempt.
     ReceiptId = "rcpt_";
+    /// Something about receipts that a person must decide.
+    CaseId = "case_";
+    /// What one epoch owes one provider.
+    PayoutId = "payout_";
     /// A single-use text to be signed by a wallet.
     ChallengeId = "chal_";
     /// A URL that is told of facts.
@@ -140,6 +144,12 @@ ids! {
     TopupId = "topup_";
     /// Credit on its way back to a card.
     RefundId = "refund_";
+    /// A card kept for charges nobody is asked about.
+    CardId = "card_";
+    /// A page where a card is saved.
+    CardSetupId = "cardsetup_";
+    /// A statement or a receipt.
+    DocumentId = "doc_";
 }
 
 impl RequestId {

@@ -1,14 +1,15 @@
-//! What a node says one attempt used, in one canonical form that it signs.
+//! What a node says one attempt used, as typed data that it signs.
 
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
 use crate::price::Units;
-use crate::{AttemptId, NodeId, OfferId, RequestId};
-
-/// Opens the canonical bytes, so a signature can never be taken for one over something else.
-const DOMAIN: &[u8] = b"steelyard/usage-report/1\n";
+use crate::typed::{Domain, Fields, Typed};
+use crate::wallet::{Address, Signed, Wallet, WalletError};
+use crate::{AttemptId, NodeId, OfferId, ProviderId, RequestId};
 
 /// How an attempt ended, as the node saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,15 @@ pub enum ReportStatus {
     /// The engine failed.
     Failed,
 }
+
+/// SHA-256 of a body: 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct BodyDigest(pub [u8; 32]);
+
+/// A text that is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is 64 lower-case hex digits")]
+pub struct ParseDigestError;
 
 /// Usage of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,116 +53,123 @@ pub struct UsageReport {
     pub finished_at_ms: i64,
     /// How it ended.
     pub status: ReportStatus,
-    /// SHA-256 of the request body, 64 hex digits.
-    pub request_sha256: String,
-    /// SHA-256 of the response bytes that left the node, 64 hex digits.
-    pub response_sha256: String,
+    /// Of the request body.
+    pub request_sha256: BodyDigest,
+    /// Of the response bytes that left the node.
+    pub response_sha256: BodyDigest,
 }
 
-/// A report with its node's ed25519 signature over [`UsageReport::canonical_bytes`], 128 hex digits.
+/// A report, signed by the node's receipt key for the instance it will be settled at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedReport {
     /// What is signed.
     pub report: UsageReport,
-    /// By the node's key.
-    pub signature: String,
+    /// Over [`Typed::digest`].
+    pub signature: Signed,
+    /// What came with the dispatch: only the broker that sealed it can read it. It is no part of the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
-/// A report that can't be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ReportError {
-    /// A digest is not 64 lower-case hex digits.
-    #[error("a digest is 64 lower-case hex digits")]
-    Digest,
-    /// The signature is malformed or not this node's.
-    #[error("the signature is not the node's over this report")]
-    Signature,
+/// A provider's word that a key signs reports for it, signed by its wallet. It counts at every instance, so that a
+/// new one needs nobody's wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptKey {
+    /// For whom.
+    pub provider: ProviderId,
+    /// The key's address.
+    pub key: Address,
 }
 
 impl UsageReport {
-    /// The bytes that are signed: fixed order, fixed width, big-endian, behind a domain line.
-    ///
-    /// # Errors
-    /// [`ReportError::Digest`] when a digest is not 64 hex digits.
-    pub fn canonical_bytes(&self) -> Result<Vec<u8>, ReportError> {
-        let mut bytes = Vec::with_capacity(DOMAIN.len() + 200);
-        bytes.extend_from_slice(DOMAIN);
-        for uuid in [self.attempt.uuid(), self.request.uuid(), self.node.uuid(), self.offer.uuid()] {
-            bytes.extend_from_slice(uuid.as_bytes());
-        }
-        let u = &self.units;
-        let counts = [u.prompt, u.cached_prompt, u.cache_write, u.completion, u.internal_reasoning, u.request];
-        bytes.extend(self.price_version.to_be_bytes());
-        bytes.extend(counts.iter().flat_map(|count| count.to_be_bytes()));
-        bytes.extend(self.started_at_ms.to_be_bytes());
-        bytes.extend(self.finished_at_ms.to_be_bytes());
-        bytes.push(match self.status {
-            ReportStatus::Completed => 0,
-            ReportStatus::Cancelled => 1,
-            ReportStatus::Failed => 2,
-        });
-        for digest in [&self.request_sha256, &self.response_sha256] {
-            bytes.extend(parse_digest(digest)?);
-        }
-        Ok(bytes)
-    }
-
-    /// Signs with the node's key.
-    ///
-    /// # Errors
-    /// [`ReportError::Digest`].
-    pub fn sign(self, key: &SigningKey) -> Result<SignedReport, ReportError> {
-        let signature = key.sign(&self.canonical_bytes()?);
-        Ok(SignedReport { report: self, signature: hex::encode(signature.to_bytes()) })
+    /// Signs with the node's receipt key.
+    #[must_use]
+    pub fn sign(self, key: &Wallet, domain: &Domain, ticket: Option<String>) -> SignedReport {
+        SignedReport { signature: key.sign_digest(&self.digest(domain)), report: self, ticket }
     }
 }
 
 impl SignedReport {
-    /// Checks that `key` signed exactly this report.
+    /// Whose signature it is.
     ///
     /// # Errors
-    /// [`ReportError`].
-    pub fn verify(&self, key: &VerifyingKey) -> Result<(), ReportError> {
-        let mut bytes = [0; 64];
-        hex::decode_to_slice(&self.signature, &mut bytes).map_err(|_| ReportError::Signature)?;
-        let signed = self.report.canonical_bytes()?;
-        key.verify(&signed, &Signature::from_bytes(&bytes)).map_err(|_| ReportError::Signature)
+    /// [`WalletError::Signature`] when it is nobody's.
+    pub fn signer(&self, domain: &Domain) -> Result<Address, WalletError> {
+        self.signature.recover(&self.report.digest(domain))
     }
 }
 
-/// Checks that `key` signed every one of these reports, at less than half the work of checking each.
-///
-/// A signer can craft signatures that pass here and fail alone. That harms nobody while the gateway's own count
-/// decides; where a report is to be evidence against its signer, check it with [`SignedReport::verify`].
-///
-/// # Errors
-/// [`ReportError`] when any is not believable; only checking them one by one tells which.
-pub fn verify_all(reports: &[SignedReport], key: &VerifyingKey) -> Result<(), ReportError> {
-    let mut signed = Vec::with_capacity(reports.len());
-    let mut signatures = Vec::with_capacity(reports.len());
-    for report in reports {
-        let mut bytes = [0; 64];
-        hex::decode_to_slice(&report.signature, &mut bytes).map_err(|_| ReportError::Signature)?;
-        signatures.push(Signature::from_bytes(&bytes));
-        signed.push(report.report.canonical_bytes()?);
+impl Typed for Units {
+    const TYPE: &'static str = "Units(uint32 prompt,uint32 cachedPrompt,uint32 cacheWrite,uint32 completion,\
+                                uint32 internalReasoning,uint32 request)";
+
+    fn fields(&self, to: &mut Fields) {
+        let counts =
+            [self.prompt, self.cached_prompt, self.cache_write, self.completion, self.internal_reasoning, self.request];
+        for count in counts {
+            to.uint(count.into());
+        }
     }
-    let messages: Vec<&[u8]> = signed.iter().map(Vec::as_slice).collect();
-    let keys = vec![*key; reports.len()];
-    ed25519_dalek::verify_batch(&messages, &signatures, &keys).map_err(|_| ReportError::Signature)
 }
 
-fn parse_digest(text: &str) -> Result<[u8; 32], ReportError> {
-    let mut digest = [0; 32];
-    let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
-    hex::decode_to_slice(text, &mut digest).ok().filter(|()| lower).ok_or(ReportError::Digest)?;
-    Ok(digest)
+impl Typed for UsageReport {
+    const TYPE: &'static str = "UsageReport(bytes16 attempt,bytes16 request,bytes16 node,bytes16 offer,\
+                                uint32 priceVersion,Units units,int64 startedAtMs,int64 finishedAtMs,uint8 status,\
+                                bytes32 requestSha256,bytes32 responseSha256)\
+                                Units(uint32 prompt,uint32 cachedPrompt,uint32 cacheWrite,uint32 completion,\
+                                uint32 internalReasoning,uint32 request)";
+
+    fn fields(&self, to: &mut Fields) {
+        let status = match self.status {
+            ReportStatus::Completed => 0,
+            ReportStatus::Cancelled => 1,
+            ReportStatus::Failed => 2,
+        };
+        to.id(self.attempt.uuid()).id(self.request.uuid()).id(self.node.uuid()).id(self.offer.uuid());
+        to.uint(self.price_version.into()).holds(&self.units);
+        to.int(self.started_at_ms).int(self.finished_at_ms).uint(status);
+        to.word(&self.request_sha256.0).word(&self.response_sha256.0);
+    }
 }
+
+impl Typed for ReceiptKey {
+    const TYPE: &'static str = "ReceiptKey(bytes16 provider,address key)";
+
+    fn fields(&self, to: &mut Fields) {
+        to.id(self.provider.uuid()).address(&self.key);
+    }
+}
+
+impl fmt::Display for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for BodyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for BodyDigest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+        crate::text::lower_hex(text).map(Self).ok_or(ParseDigestError)
+    }
+}
+
+crate::text::text_value!(BodyDigest);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::typed::keccak;
     use uuid::Uuid;
+
+    const DOMAIN: Domain = Domain { chain_id: 31_337, distributor: Address::from_bytes([0x5f; 20]) };
 
     fn report() -> UsageReport {
         UsageReport {
@@ -163,40 +180,46 @@ mod tests {
             price_version: 5,
             units: Units { prompt: 6, completion: 7, request: 1, ..Units::default() },
             started_at_ms: 8,
-            finished_at_ms: 9,
+            finished_at_ms: -9,
             status: ReportStatus::Cancelled,
-            request_sha256: "ab".repeat(32),
-            response_sha256: "cd".repeat(32),
+            request_sha256: BodyDigest([0xab; 32]),
+            response_sha256: BodyDigest([0xcd; 32]),
         }
     }
 
     #[test]
-    fn the_canonical_bytes_never_change() {
-        let golden = include_str!("../tests/golden/usage_report.hex");
-        assert_eq!(hex::encode(report().canonical_bytes().unwrap()), golden.trim());
+    fn digests_and_signatures_are_those_of_another_implementation() {
+        // Written by Python's eth-account over the same typed data.
+        let golden: serde_json::Value = serde_json::from_str(include_str!("../tests/golden/typed_data.json")).unwrap();
+        let wallet = Wallet::from_bytes(&[7; 32]).unwrap();
+        let delegation = ReceiptKey { provider: ProviderId::from_uuid(Uuid::from_u128(11)), key: wallet.address() };
+        assert_eq!(hex::encode(report().digest(&DOMAIN)), golden["usage_report"]["digest"]);
+        let signed = report().sign(&wallet, &DOMAIN, None);
+        assert_eq!(signed.signature.to_string(), golden["usage_report"]["signature"]);
+        assert_eq!(hex::encode(delegation.digest_anywhere()), golden["receipt_key"]["digest"]);
+        let signature = wallet.sign_digest(&delegation.digest_anywhere());
+        assert_eq!(signature.to_string(), golden["receipt_key"]["signature"]);
     }
 
     #[test]
-    fn one_forged_report_spoils_its_batch() {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let signed = |attempt| {
-            UsageReport { attempt: AttemptId::from_uuid(Uuid::from_u128(attempt)), ..report() }.sign(&key).unwrap()
-        };
-        let mut batch: Vec<_> = (0..20).map(signed).collect();
-        verify_all(&batch, &key.verifying_key()).unwrap();
-        verify_all(&[], &key.verifying_key()).unwrap();
-        batch[13].report.units.completion += 1;
-        assert_eq!(verify_all(&batch, &key.verifying_key()), Err(ReportError::Signature));
-    }
-
-    #[test]
-    fn a_changed_report_no_longer_verifies() {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let mut signed = report().sign(&key).unwrap();
-        signed.verify(&key.verifying_key()).unwrap();
+    fn a_changed_report_was_signed_by_nobody_known() {
+        let wallet = Wallet::from_bytes(&[7; 32]).unwrap();
+        let mut signed = report().sign(&wallet, &DOMAIN, Some("sealed".to_owned()));
+        assert_eq!(signed.signer(&DOMAIN), Ok(wallet.address()));
+        let elsewhere = Domain { chain_id: 1, ..DOMAIN };
+        assert_ne!(signed.signer(&elsewhere), Ok(wallet.address()));
         signed.report.units.completion += 1;
-        assert_eq!(signed.verify(&key.verifying_key()), Err(ReportError::Signature));
-        signed.report.response_sha256 = "CD".repeat(32);
-        assert_eq!(signed.verify(&key.verifying_key()), Err(ReportError::Digest));
+        assert_ne!(signed.signer(&DOMAIN), Ok(wallet.address()));
+    }
+
+    #[test]
+    fn a_report_has_one_spelling() {
+        let text =
+            serde_json::to_string(&report().sign(&Wallet::from_bytes(&[7; 32]).unwrap(), &DOMAIN, None)).unwrap();
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<SignedReport>(&text).unwrap()).unwrap(), text);
+        assert!(serde_json::from_str::<SignedReport>(&text.replace("abab", "ABAB")).is_err());
+        assert!(!text.contains("ticket"));
+        assert_ne!(keccak(UsageReport::TYPE.as_bytes()), keccak(Units::TYPE.as_bytes()));
+        assert!(UsageReport::TYPE.ends_with(Units::TYPE));
     }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::offer::{EngineInfo, Hardware, Location, OfferSpec, Privacy, TrustLevel};
 use crate::receipt::SignedReport;
-use crate::wallet::Address;
+use crate::typed::Domain;
+use crate::wallet::{Address, Signed};
 use crate::{ChallengeId, NodeId, OfferId, ProviderId};
 
 /// `POST /v1/providers`.
@@ -318,6 +319,27 @@ pub struct DrainRequest {
     /// For people.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// `POST …/nodes/{n}/receipt_keys`, in the node's own session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnounceReceiptKey {
+    /// Whose signature the node's reports will have.
+    pub key: Address,
+    /// The provider's wallet over [`crate::receipt::ReceiptKey`], where it vouches for the key.
+    #[serde(default)]
+    pub delegation: Option<Signed>,
+}
+
+/// Answer to [`AnnounceReceiptKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptKeyView {
+    /// Known now.
+    pub key: Address,
+    /// Whether the wallet vouches for it.
+    pub delegated: bool,
+    /// What to sign reports for.
+    pub domain: Domain,
 }
 
 /// `POST …/nodes/{n}/reports`.

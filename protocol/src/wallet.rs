@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use k256::ecdsa::{RecoveryId, Signature, SigningKey, VerifyingKey};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha3::{Digest, Keccak256};
 
 /// A 20-byte EVM address. Prints in EIP-55 mixed case; parses any case, but a mixed-case text must check out.
@@ -29,6 +28,12 @@ pub enum WalletError {
 }
 
 impl Address {
+    /// From its raw bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw bytes.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 20] {
@@ -76,18 +81,7 @@ impl FromStr for Address {
     }
 }
 
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+crate::text::text_value!(Address);
 
 /// A wallet's secret, for `steelyard-node register` and tests. Not printed by Debug.
 pub struct Wallet(SigningKey);
@@ -121,8 +115,17 @@ impl Wallet {
     /// Signs `message` as `personal_sign` does; `0x` and 130 hex digits.
     #[must_use]
     pub fn sign(&self, message: &str) -> String {
-        let (signature, recovery) = self.0.sign_prehash_recoverable(&digest(message));
-        format!("0x{}{:02x}", hex::encode(signature.to_bytes()), 27 + recovery.to_byte())
+        self.sign_digest(&digest(message)).to_string()
+    }
+
+    /// Signs a digest, such as [`crate::typed::Typed::digest`].
+    #[must_use]
+    pub fn sign_digest(&self, digest: &[u8; 32]) -> Signed {
+        let (signature, recovery) = self.0.sign_prehash_recoverable(digest);
+        let mut bytes = [0; 65];
+        bytes[..64].copy_from_slice(&signature.to_bytes());
+        bytes[64] = 27 + recovery.to_byte();
+        Signed(bytes)
     }
 }
 
@@ -131,6 +134,65 @@ impl fmt::Debug for Wallet {
         write!(f, "Wallet({})", self.address())
     }
 }
+
+/// A 65-byte signature in its one spelling: `0x`, lower-case hex, and 27 or 28 at its end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signed([u8; 65]);
+
+impl Signed {
+    /// From its bytes, wherever they were kept.
+    ///
+    /// # Errors
+    /// [`WalletError::Signature`] when the last is not 27 or 28.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WalletError> {
+        let bytes: [u8; 65] = bytes.try_into().map_err(|_| WalletError::Signature)?;
+        if matches!(bytes[64], 27 | 28) { Ok(Self(bytes)) } else { Err(WalletError::Signature) }
+    }
+
+    /// The raw bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 65] {
+        &self.0
+    }
+
+    /// Who signed `digest`.
+    ///
+    /// # Errors
+    /// [`WalletError::Signature`] when `s` is high, or it recovers to no key.
+    pub fn recover(&self, digest: &[u8; 32]) -> Result<Address, WalletError> {
+        let recovery = RecoveryId::from_byte(self.0[64] - 27).ok_or(WalletError::Signature)?;
+        let signature = Signature::from_slice(&self.0[..64]).map_err(|_| WalletError::Signature)?;
+        // A signature and its mirror image would be two spellings of one proof.
+        if signature.normalize_s() != signature {
+            return Err(WalletError::Signature);
+        }
+        let key = VerifyingKey::recover_from_prehash(digest, &signature, recovery);
+        key.map(|key| Address::of(&key)).map_err(|_| WalletError::Signature)
+    }
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{}", hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Signed {
+    type Err = WalletError;
+
+    fn from_str(text: &str) -> Result<Self, WalletError> {
+        let digits = text.strip_prefix("0x").ok_or(WalletError::Signature)?;
+        Self::from_bytes(&crate::text::lower_hex::<65>(digits).ok_or(WalletError::Signature)?)
+    }
+}
+
+crate::text::text_value!(Signed);
 
 /// Whose signature over `message` this is.
 ///
@@ -141,16 +203,10 @@ pub fn recover(message: &str, signature: &str) -> Result<Address, WalletError> {
     let digits = signature.trim().strip_prefix("0x").ok_or(WalletError::Signature)?;
     hex::decode_to_slice(digits, &mut bytes).map_err(|_| WalletError::Signature)?;
     // Wallets write 27 or 28; some libraries write 0 or 1.
-    let parity = if bytes[64] >= 27 { bytes[64] - 27 } else { bytes[64] };
-    let recovery = RecoveryId::from_byte(parity).filter(|id| !id.is_x_reduced()).ok_or(WalletError::Signature)?;
-    let signature = Signature::from_slice(&bytes[..64]).map_err(|_| WalletError::Signature)?;
-    // A signature and its mirror image would be two spellings of one proof.
-    if signature.normalize_s() != signature {
-        return Err(WalletError::Signature);
+    if bytes[64] < 2 {
+        bytes[64] += 27;
     }
-    let key = VerifyingKey::recover_from_prehash(&digest(message), &signature, recovery)
-        .map_err(|_| WalletError::Signature)?;
-    Ok(Address::of(&key))
+    Signed::from_bytes(&bytes)?.recover(&digest(message))
 }
 
 /// The digest that EIP-191 version 0x45 signs.

@@ -73,7 +73,8 @@ pub struct Account {
     /// Least unused credit since `idle_since`.
     idle_least: u64,
     idle_since: Timestamp,
-    wanted: u64,
+    /// What the node believes is waiting here; `None` once a dispatch was counted against it over there, or was lost.
+    wanted: Option<u64>,
     adrift_since: Option<Timestamp>,
     restated_at: Option<Timestamp>,
 }
@@ -98,7 +99,7 @@ impl Account {
             cap,
             idle_least: 0,
             idle_since: now,
-            wanted: 0,
+            wanted: Some(0),
             adrift_since: None,
             restated_at: None,
         }
@@ -149,6 +150,9 @@ impl Account {
         self.in_flight += 1;
         self.in_flight_weight += u64::from(weight);
         self.adrift_since = None;
+        if self.wanted != Some(0) {
+            self.wanted = None;
+        }
         self.cap.used(self.in_flight, now);
         self.note_idle();
         self.own.push(Own { ticket: self.tickets, number: self.sent, tokens });
@@ -202,7 +206,7 @@ impl Account {
         self.unsent.clear();
         self.adrift_since = None;
         // The node forgets what was wanted, too.
-        self.wanted = 0;
+        self.wanted = Some(0);
         self.idle_least = 0;
         self.idle_since = now;
         // Still running, and part of whatever the node reports next.
@@ -251,7 +255,7 @@ impl Account {
 
     /// States how much weight waits here for this node; `None` when that is no news.
     pub fn want(&mut self, weight: u64) -> Option<ReplicaFrame> {
-        (self.metered && std::mem::replace(&mut self.wanted, weight) != weight).then_some(ReplicaFrame::Want { weight })
+        (self.metered && self.wanted.replace(weight) != Some(weight)).then_some(ReplicaFrame::Want { weight })
     }
 
     /// Whether both sides' counters have come apart, so that they must be restated on a new stream. Called
@@ -261,7 +265,7 @@ impl Account {
     /// come, because it took the last credit or nobody asks, nothing else would ever give it back.
     pub fn is_adrift(&mut self, now: Timestamp) -> bool {
         let lost = self.sent > self.seen.max(self.base);
-        let starved = self.wanted > 0 && self.free_credit() == 0;
+        let starved = self.wanted.is_some_and(|weight| weight > 0) && self.free_credit() == 0;
         if !self.metered || self.in_flight > 0 || !(lost || starved) {
             self.adrift_since = None;
             return false;
@@ -336,6 +340,22 @@ mod tests {
         assert_eq!(account.take(2, 10, T0).unwrap().number, 2);
         assert!(account.take(2, 10, T0).is_none());
         assert_eq!(account.take(1, 10, T0).unwrap().number, 3);
+    }
+
+    #[test]
+    fn what_waits_is_said_again_once_a_dispatch_has_counted_against_it() {
+        let (mut account, session) = account();
+        assert_eq!(account.want(0), None, "a node begins with that");
+        assert_eq!(account.want(3), Some(ReplicaFrame::Want { weight: 3 }));
+        assert_eq!(account.want(3), None, "no news");
+        account.on_frame(session, NodeFrame::Limit { limit: 1 });
+        let dispatch = account.take(1, 10, T0).unwrap();
+        assert_eq!(account.want(3), Some(ReplicaFrame::Want { weight: 3 }), "the node counts two by now");
+        account.end(dispatch, true);
+        assert_eq!(account.want(0), Some(ReplicaFrame::Want { weight: 0 }));
+        account.on_frame(session, NodeFrame::Limit { limit: 2 });
+        account.take(1, 10, T0).unwrap();
+        assert_eq!(account.want(0), None, "less than nothing is nothing");
     }
 
     #[test]

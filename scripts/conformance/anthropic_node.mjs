@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
-import { all, KEY, MODEL, PARAMETERS, QUESTION, refused, run, SCRIPTED, URL, version } from "./suite.mjs";
+import { all, givesUpWithoutCredit, KEY, MODEL, PARAMETERS, QUESTION, refused, run, SCRIPTED, URL, version, waitsOut } from "./suite.mjs";
 
 const client = new Anthropic({ baseURL: URL, apiKey: KEY, maxRetries: 0, timeout: 120_000 });
+const withRetries = (options) => new Anthropic({ baseURL: URL, timeout: 120_000, ...options });
 const message = (more, options) =>
   client.messages.create({ model: MODEL, max_tokens: 16, messages: QUESTION, ...more }, options);
 const tools = [{ name: "weather", description: "Tells the weather of a city.", input_schema: PARAMETERS }];
@@ -65,6 +66,12 @@ await run("@anthropic-ai/sdk", version("@anthropic-ai/sdk"), {
     const error = await refused(401, {}, () => new Anthropic({ baseURL: URL, apiKey: "sk-wrong", maxRetries: 0 }).messages.create({ model: MODEL, max_tokens: 1, messages: QUESTION }));
     assert.equal(error.error.error.type, "authentication_error");
   },
+  "no credit is 402 and not retried": async () => {
+    const error = await givesUpWithoutCredit(withRetries, {}, (poor) => poor.messages.create({ model: MODEL, max_tokens: 1, messages: QUESTION }));
+    assert.equal(error.error.error.type, "billing_error");
+  },
+  "a limit is waited out by its own retries": () =>
+    waitsOut(withRetries, (limited) => limited.messages.create({ ...scripted, messages: QUESTION })),
   "an unknown model is 404": async () => {
     const error = await refused(404, {}, () => message({ model: "no/such-model" }));
     assert.equal(error.error.error.type, "not_found_error");

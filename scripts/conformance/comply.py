@@ -11,6 +11,8 @@ from pathlib import Path
 
 from suite import KEY, SCRIPTED, URL, Suite
 
+# Before its own words for a skipped test.
+BY_NAME = "llm-comply tries it on models that it knows by their names, and on no other: "
 FORMATS = {"openai-chat": "Chat", "open-responses": "Open Responses", "anthropic": "Messages"}
 # Of one request, in seconds.
 TIMEOUT_S = 60
@@ -28,7 +30,8 @@ def judge(suite, format):
         return False
     words = {"passed": "pass", "failed": "fail", "skipped": "skip"}
     for result in results:
-        reason = "; ".join(result.get("errors", []))[:300]
+        skipped = BY_NAME if result["status"] == "skipped" else ""
+        reason = skipped + "; ".join(result.get("errors", []))[:300]
         suite.tell(result["id"], words[result["status"]], reason, result["duration_ms"] / 1_000)
     return bool(results) and all(result["status"] != "failed" for result in results)
 

@@ -9,7 +9,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 from suite import KEY, MODEL, SCRIPTED, URL, Suite
 
-suite = Suite("LangChain ChatOpenAI", "langchain-openai")
+suite = Suite("LangChain ChatOpenAI (Python)", "langchain-openai")
 QUESTION = "Which city is the capital of France?"
 
 

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import OpenAI from "openai";
-import { all, KEY, MODEL, PARAMETERS, QUESTION, refused, run, SCHEMA, SCRIPTED, URL, version } from "./suite.mjs";
+import { all, givesUpWithoutCredit, KEY, MODEL, PARAMETERS, QUESTION, refused, run, SCHEMA, SCRIPTED, URL, version, waitsOut } from "./suite.mjs";
 
 const client = new OpenAI({ baseURL: `${URL}/v1`, apiKey: KEY, maxRetries: 0, timeout: 120_000 });
+const withRetries = (options) => new OpenAI({ baseURL: `${URL}/v1`, timeout: 120_000, ...options });
 const chat = (more, options) =>
   client.chat.completions.create({ model: MODEL, messages: QUESTION, max_tokens: 16, ...more }, options);
 const tools = ["weather", "time"].map((name) => ({ type: "function", function: { name, parameters: PARAMETERS } }));
@@ -84,8 +85,10 @@ await run("openai (Node)", version("openai"), {
   },
   "a wrong key is 401": () =>
     refused(401, { code: "invalid_api_key" }, () => client.withOptions({ apiKey: "sk-wrong" }).chat.completions.create({ model: MODEL, messages: QUESTION })),
-  "no credit is 402": () =>
-    refused(402, { code: "credit_balance_exhausted" }, () => client.withOptions({ apiKey: process.env.STEELYARD_POOR_KEY }).chat.completions.create({ model: MODEL, messages: QUESTION })),
+  "no credit is 402 and not retried": () =>
+    givesUpWithoutCredit(withRetries, { code: "credit_balance_exhausted" }, (poor) => poor.chat.completions.create({ model: MODEL, messages: QUESTION })),
+  "a limit is waited out by its own retries": () =>
+    waitsOut(withRetries, (limited) => limited.chat.completions.create({ ...scripted, messages: QUESTION })),
   "an unknown model is 404": () => refused(404, { code: "model_not_found" }, () => chat({ model: "no/such-model" })),
   "a bad field is 400 and named": () => refused(400, { param: "temperature" }, () => chat({ temperature: 9 })),
   "one idempotency key runs once": async () => {

@@ -9,7 +9,9 @@ import urllib.request
 import uuid
 
 import openai
-from suite import KEY, MODEL, PARAMETERS, POOR_KEY, QUESTION, SCHEMA, SCRIPTED, TOOLS, URL, Skip, Suite
+from suite import (
+    KEY, MODEL, PARAMETERS, POOR_KEY, QUESTION, REQUESTS_PER_MINUTE, SCHEMA, SCRIPTED, TOOLS, URL, Skip, Suite, limited_key,
+)
 
 suite = Suite("openai (Python)", "openai")
 client = openai.OpenAI(base_url=URL + "/v1", api_key=KEY, max_retries=0, timeout=120)
@@ -293,13 +295,34 @@ def a_wrong_key_is_401():
     refused(openai.AuthenticationError, lambda: wrong.chat.completions.create(model=MODEL, messages=QUESTION), code="invalid_api_key")
 
 
+def watched(key):
+    """A client with the package's own retries, and the list of the answers it gets."""
+    seen = []
+    http = openai.DefaultHttpxClient(event_hooks={"response": [seen.append]})
+    return openai.OpenAI(base_url=URL + "/v1", api_key=key, timeout=120, http_client=http), seen
+
+
 @suite.scenario
-def no_credit_is_402():
+def no_credit_is_402_and_not_retried():
     if not POOR_KEY:
         raise Skip("no key of an organization without credit was given (STEELYARD_POOR_KEY)")
-    poor = openai.OpenAI(base_url=URL + "/v1", api_key=POOR_KEY, max_retries=0)
+    poor, seen = watched(POOR_KEY)
     refused(openai.APIStatusError, lambda: poor.chat.completions.create(model=MODEL, messages=QUESTION),
             status_code=402, code="credit_balance_exhausted")
+    assert len(seen) == 1 and seen[0].headers["x-should-retry"] == "false", seen
+
+
+@suite.scenario
+def a_limit_is_waited_out_by_its_own_retries():
+    limited, seen = watched(limited_key())
+    for _ in range(2 * REQUESTS_PER_MINUTE):  # more than at once are allowed, however slowly they are asked for
+        began = time.monotonic()
+        assert limited.chat.completions.create(model=SCRIPTED, messages=QUESTION).choices[0].message.content
+        if len(seen) > 1 and seen[-2].status_code == 429:
+            waited_s = time.monotonic() - began
+            assert waited_s >= int(seen[-2].headers["retry-after-ms"]) / 1_000, (waited_s, seen[-2].headers)
+            return
+    raise AssertionError(f"no limit was met: {seen}")
 
 
 @suite.scenario

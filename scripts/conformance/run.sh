@@ -2,7 +2,7 @@
 # The field's own clients and judges, unmodified, against a broker started for them.
 #
 #   run.sh [SUITE]...        all suites, or those named: openai_python openai_node anthropic_node langchain_python
-#                            vercel official comply fuzz
+#                            langchain_node vercel official comply fuzz
 #
 # OPENAI_SPEC names OpenAI's official OpenAPI document; without it that suite says that it was skipped.
 # A full run rewrites the table of docs/COMPATIBILITY.md. Exit status 1 where a scenario failed or a suite ended
@@ -16,7 +16,7 @@ conformance=$here
 
 readonly work=target/conformance
 readonly suite_timeout_s=600 # the longest suite takes a minute; this is for one that hangs
-readonly all_suites=(openai_python openai_node anthropic_node langchain_python vercel official comply fuzz)
+readonly all_suites=(openai_python openai_node anthropic_node langchain_python langchain_node vercel official comply fuzz)
 
 suites=("$@")
 [ $# -gt 0 ] || suites=("${all_suites[@]}")

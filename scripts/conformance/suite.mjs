@@ -18,6 +18,14 @@ export const SCHEMA = {
   required: ["city", "people"], additionalProperties: false,
 };
 
+// What a project may ask for in a scenario about limits: a whole minute's worth is soon used up, and one more request
+// is allowed four seconds later.
+const REQUESTS_PER_MINUTE = 15;
+const MARKS = { pass: "ok  ", skip: "skip", fail: "FAIL" };
+
+/** A scenario that can't be tried here, and why. */
+export class Skip extends Error {}
+
 /** The version of an installed package, read from its own package.json. */
 export function version(name) {
   const file = path.join(process.env.STEELYARD_NODE_MODULES, name, "package.json");
@@ -32,12 +40,16 @@ export async function run(suite, release, scenarios) {
     try {
       await body();
     } catch (error) {
-      [result, reason] = ["fail", `${error?.name}: ${error?.message ?? error}`.slice(0, 300)];
-      process.exitCode = 1;
+      if (error instanceof Skip) {
+        [result, reason] = ["skip", error.message];
+      } else {
+        [result, reason] = ["fail", `${error?.name}: ${error?.message ?? error}`.slice(0, 300)];
+        process.exitCode = 1;
+      }
     }
     console.log(JSON.stringify({ suite, version: release, scenario, result, reason }));
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    console.error(`${result === "pass" ? "ok  " : "FAIL"} ${suite}: ${scenario} (${seconds} s) ${reason}`.trimEnd());
+    console.error(`${MARKS[result]} ${suite}: ${scenario} (${seconds} s) ${reason}`.trimEnd());
   }
 }
 
@@ -54,4 +66,57 @@ export async function all(stream) {
   const seen = [];
   for await (const item of stream) seen.push(item);
   return seen;
+}
+
+/** A fetch like any other that keeps what it was answered, retries included. */
+export function watched() {
+  const seen = [];
+  const watching = async (...asked) => {
+    const answer = await fetch(...asked);
+    seen.push({ status: answer.status, headers: answer.headers });
+    return answer;
+  };
+  return { seen, fetch: watching };
+}
+
+/** A client with its own retries asks until a limit is met: it waits as long as the refusal says, and is answered. */
+export async function waitsOut(connect, ask) {
+  const { seen, fetch } = watched();
+  const client = connect({ apiKey: await limitedKey(), fetch });
+  // More than at once are allowed, however slowly they are asked for.
+  for (let asked = 0; asked < 2 * REQUESTS_PER_MINUTE; asked++) {
+    const began = performance.now();
+    await ask(client);
+    if (seen.at(-2)?.status !== 429) continue;
+    const waited = performance.now() - began;
+    assert.ok(waited >= Number(seen.at(-2).headers.get("retry-after-ms")), `after ${waited} ms`);
+    return;
+  }
+  assert.fail(`no limit was met: ${seen.map((answer) => answer.status)}`);
+}
+
+/** A client with its own retries and no credit asks once, since the answer says that no retry can help. */
+export async function givesUpWithoutCredit(connect, expected, ask) {
+  const apiKey = process.env.STEELYARD_POOR_KEY;
+  if (!apiKey) throw new Skip("no key of an organization without credit was given (STEELYARD_POOR_KEY)");
+  const { seen, fetch } = watched();
+  const client = connect({ apiKey, fetch });
+  const error = await refused(402, expected, () => ask(client));
+  assert.deepEqual(seen.map(({ status, headers }) => [status, headers.get("x-should-retry")]), [[402, "false"]]);
+  return error;
+}
+
+/** A key of a new project that may ask so often. */
+async function limitedKey() {
+  if (!process.env.STEELYARD_ADMIN_KEY) throw new Skip("no key of an organization's admin was given (STEELYARD_ADMIN_KEY)");
+  const project = `/v1/organization/projects/${(await administered("/v1/organization/projects", { name: "limited" })).id}`;
+  await administered(`${project}/rate_limits/rl-*`, { max_requests_per_1_minute: REQUESTS_PER_MINUTE });
+  return (await administered(`${project}/service_accounts`, { name: "caller" })).api_key.value;
+}
+
+async function administered(path, body) {
+  const headers = { authorization: `Bearer ${process.env.STEELYARD_ADMIN_KEY}`, "content-type": "application/json" };
+  const answer = await fetch(URL + path, { method: "POST", headers, body: JSON.stringify(body) });
+  assert.ok(answer.ok, `${path}: ${answer.status}`);
+  return answer.json();
 }

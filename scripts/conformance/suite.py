@@ -1,6 +1,7 @@
 """What every suite written in Python shares: where the broker is, and how a scenario's result is told.
 
-A suite prints one JSON object per scenario to stdout, which table.py gathers, and a line for people to stderr.
+A suite prints one JSON object per scenario to stdout, and one per note on all of them, which table.py gathers; and a
+line for people to stderr.
 """
 
 import json
@@ -8,6 +9,7 @@ import os
 import sys
 import time
 import traceback
+import urllib.request
 from importlib.metadata import version
 
 URL = os.environ["STEELYARD_URL"].rstrip("/")
@@ -15,8 +17,13 @@ KEY = os.environ["STEELYARD_API_KEY"]
 # A text model, and one whose engine follows a script: it calls tools, obeys schemas and has vectors.
 MODEL = os.environ["STEELYARD_MODEL"]
 SCRIPTED = os.environ["STEELYARD_SCRIPTED_MODEL"]
-# A key of an organization without credit; unset where the broker was not started here.
+# A key of an organization without credit, and one that may change the limits of the organization that is asked for;
+# unset where the broker was not started here.
 POOR_KEY = os.environ.get("STEELYARD_POOR_KEY")
+ADMIN_KEY = os.environ.get("STEELYARD_ADMIN_KEY")
+# What a project may ask for in a scenario about limits: a whole minute's worth is soon used up, and one more request
+# is allowed four seconds later.
+REQUESTS_PER_MINUTE = 15
 
 # Two functions, the schema of an answer, and the question that goes with each.
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
@@ -31,6 +38,21 @@ class Skip(Exception):
     """A scenario that can't be tried here, and why."""
 
 
+def limited_key():
+    """A key of a new project that may ask REQUESTS_PER_MINUTE times a minute."""
+    if not ADMIN_KEY:
+        raise Skip("no key of an organization's admin was given (STEELYARD_ADMIN_KEY)")
+    project = "/v1/organization/projects/" + administered("/v1/organization/projects", {"name": "limited"})["id"]
+    administered(f"{project}/rate_limits/rl-*", {"max_requests_per_1_minute": REQUESTS_PER_MINUTE})
+    return administered(f"{project}/service_accounts", {"name": "caller"})["api_key"]["value"]
+
+
+def administered(path, body):
+    headers = {"authorization": f"Bearer {ADMIN_KEY}", "content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(URL + path, json.dumps(body).encode(), headers), timeout=10) as answer:
+        return json.load(answer)
+
+
 class Suite:
     """Scenarios against one client: name → function, in the order written."""
 
@@ -40,6 +62,10 @@ class Suite:
     def scenario(self, function):
         self.scenarios.append((function.__name__.replace("_", " "), function))
         return function
+
+    def note(self, text):
+        """Something to be known about all its results."""
+        print(json.dumps({"suite": self.name, "version": self.release, "note": text}), flush=True)
 
     def tell(self, scenario, result, reason="", seconds=0.0):
         line = {"suite": self.name, "version": self.release, "scenario": scenario, "result": result, "reason": reason}

@@ -1,5 +1,7 @@
 //! `steelyard admin …`: what an operator does by hand. Every change leaves an audit event.
 
+mod dispute;
+mod evidence;
 mod grant;
 mod key;
 mod limit;
@@ -10,13 +12,16 @@ mod price;
 mod project;
 mod provider;
 mod quarantine;
+mod rate_limit;
+mod whose;
 
+use billing::{Cards, StripeConfig};
 use clap::Subcommand;
 use protocol::Env;
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::Error;
+use super::{Error, operator};
 use crate::store::audit::Actor;
 
 /// Options of `steelyard admin`.
@@ -44,6 +49,9 @@ enum Command {
     /// What keys, projects and organizations may spend at most.
     #[command(subcommand)]
     Limit(limit::Command),
+    /// How much keys, projects and organizations may ask for at a time: requests, tokens, places.
+    #[command(subcommand)]
+    RateLimit(rate_limit::Command),
     /// Give an organization credit.
     Grant(grant::Args),
     /// Take rates.
@@ -55,6 +63,9 @@ enum Command {
     /// Providers.
     #[command(subcommand)]
     Provider(provider::Command),
+    /// Payments cardholders want back.
+    #[command(subcommand)]
+    Dispute(dispute::Command),
     /// Settlements the books refused.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
@@ -65,15 +76,18 @@ struct Desk {
     db: PgPool,
     env: Env,
     actor: Actor,
+    /// Where bought credit is sent back; `None` when no card is taken.
+    cards: Option<Cards>,
 }
 
 /// Does what was asked and prints the outcome.
 ///
 /// # Errors
 /// [`Error::Usage`] names what the operator can mend; the rest says what failed.
-pub async fn run(args: Args, db: PgPool, env: Env) -> Result<(), Error> {
+pub async fn run(args: Args, db: PgPool, env: Env, stripe: StripeConfig) -> Result<(), Error> {
     let json = args.json;
-    let outcome = execute(args, db, env, operator()).await?;
+    let cards = Cards::new(db.clone(), env.clone(), stripe)?;
+    let outcome = execute_with(args, db, env, operator(), cards).await?;
     output::print(&outcome, json);
     Ok(())
 }
@@ -83,24 +97,34 @@ pub async fn run(args: Args, db: PgPool, env: Env) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor) -> Result<Value, Error> {
-    let desk = Desk { db, env, actor };
+    execute_with(args, db, env, actor, None).await
+}
+
+/// The same with a card processor at hand.
+///
+/// # Errors
+/// As [`run`].
+pub async fn execute_with(
+    args: Args,
+    db: PgPool,
+    env: Env,
+    actor: Actor,
+    cards: Option<Cards>,
+) -> Result<Value, Error> {
+    let desk = Desk { db, env, actor, cards };
     match args.command {
         Command::Org(command) => org::run(&desk, command).await,
         Command::Project(command) => project::run(&desk, command).await,
         Command::Key(command) => key::run(&desk, command).await,
         Command::Limit(command) => limit::run(&desk, command).await,
+        Command::RateLimit(command) => rate_limit::run(&desk, command).await,
         Command::Grant(args) => grant::run(&desk, args).await,
         Command::Price(command) => price::run(&desk, command).await,
         Command::Model(command) => model::run(&desk, command).await,
         Command::Provider(command) => provider::run(&desk, command).await,
+        Command::Dispute(command) => dispute::run(&desk, command).await,
         Command::Quarantine(command) => quarantine::run(&desk, command).await,
     }
-}
-
-/// Whoever sits at this machine, by the name it knows them under.
-fn operator() -> Actor {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    Actor::Operator(name.unwrap_or_else(|_| "operator".to_owned()))
 }
 
 /// A name people give to things: not empty, and short enough to show.

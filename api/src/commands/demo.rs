@@ -17,6 +17,7 @@ use platform::embedded::{Embedded, EmbeddedConfig};
 use platform::shutdown::Shutdown;
 use platform::telemetry::TelemetryConfig;
 use protocol::Env;
+use secrecy::SecretString;
 
 use self::cards::Till;
 use self::children::Node;
@@ -74,6 +75,8 @@ pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), 
         config.telemetry.log_filter = "warn".to_owned();
     }
     let till = Till::start(&dir, &mut config, &format!("whsec_{}", hex::encode(env.bytes::<16>())))?;
+    config.payouts.artefacts_dir = dir.join("artefacts");
+    config.receipts.secret = Some(secret(&dir.join("receipts.secret"), &env)?);
     let telemetry = platform::telemetry::init(&config.telemetry)?;
     // Ctrl-C reaches this one; the broker stops later, once the node has drained and handed in its reports.
     let (asked, shutdown) = (Shutdown::new(), Shutdown::new());
@@ -167,6 +170,23 @@ async fn wait_until_served(broker: &Broker, node: &Node, model: &setup::Model) -
         println!();
     }
     Ok(())
+}
+
+/// The secret kept in `path`, made first if there is none: receipts of the last demo stay signed by the same broker.
+fn secret(path: &Path, env: &Env) -> Result<SecretString, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned().into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let made = hex::encode(env.bytes::<32>());
+            let mut options = std::fs::OpenOptions::new();
+            let written = options.write(true).create_new(true).mode(0o600).open(path);
+            written
+                .and_then(|mut file| writeln!(file, "{made}"))
+                .map_err(Error::io(format!("writing {}", path.display())))?;
+            Ok(made.into())
+        }
+        Err(error) => Err(Error::io(format!("reading {}", path.display()))(error)),
+    }
 }
 
 /// Removes what the last demo left for scripts: its address and keys mean nothing now, and a script that

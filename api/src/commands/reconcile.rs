@@ -1,10 +1,11 @@
 //! `steelyard reconcile`: whether the books add up.
 
-use billing::config::Leasing;
+use protocol::Env;
 use serde_json::json;
 use sqlx::PgPool;
 
 use super::Error;
+use crate::config::Config;
 
 /// Options of `steelyard reconcile`.
 #[derive(Debug, clap::Args)]
@@ -12,14 +13,21 @@ pub struct Args {
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
+    /// Read the card processor's account, too, and match it with the books line by line.
+    #[arg(long)]
+    stripe: bool,
 }
 
 /// Runs every check and prints a line each, and a line per difference.
 ///
 /// # Errors
 /// [`Error::Differences`] when there are any, so that the exit code says so too.
-pub async fn run(args: Args, db: PgPool, leasing: &Leasing) -> Result<(), Error> {
-    let report = billing::reconcile_with(&db, leasing).await?;
+pub async fn run(args: Args, db: PgPool, env: Env, config: Config) -> Result<(), Error> {
+    let mut report = billing::reconcile_with(&db, &config.billing.lease).await?;
+    if args.stripe {
+        let cards = super::cards(db, env, config.stripe)?;
+        report.checks.extend(billing::reconcile_stripe(&cards).await?.checks);
+    }
     let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
     if args.json {
         let checks: Vec<_> = report

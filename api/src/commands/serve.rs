@@ -7,11 +7,14 @@ use std::sync::Arc;
 use platform::db::DatabaseConfig;
 use platform::embedded::{Embedded, EmbeddedConfig};
 use platform::shutdown::Shutdown;
+use platform::worker;
 use protocol::Env;
 use tokio::net::TcpListener;
 
 use super::Error;
 use crate::config::Config;
+use crate::lanes::Lanes;
+use crate::limits::Presence;
 use crate::state::{App, AppState};
 use crate::{run, serve};
 
@@ -70,6 +73,7 @@ pub struct Broker {
     pub app: AppState,
     /// Where it listens.
     pub address: SocketAddr,
+    lanes: Arc<Lanes>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -88,8 +92,10 @@ impl Broker {
         let listen = config.server.listen;
         let db = platform::db::connect(&database).await?;
         platform::db::migrate(&db).await?;
+        let presence = Presence::claim(&db, &config.limits, &config.redis).await?;
         let app = AppState(Arc::new(App::build(config, env, db, metrics, shutdown).await?));
         run::spawn_all(&app);
+        worker::spawn(app.env.clone(), presence, &app.shutdown);
         let listener = TcpListener::bind(listen)
             .await
             .map_err(Error::io(format!("listening on {listen} (set server.listen to a free address)")))?;
@@ -99,13 +105,15 @@ impl Broker {
         let router = crate::router::router(app.clone());
         let (server, stop) = (app.config.server.clone(), app.shutdown.token().clone());
         let cut = app.upstreams.closing().clone();
-        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, stop, &cut).await });
-        Ok(Self { app, address, serving })
+        let lanes = Arc::new(Lanes::start(server.lanes).map_err(Error::io("starting the lanes"))?);
+        let on = Arc::clone(&lanes);
+        let serving = tokio::spawn(async move { serve::serve(listener, router, &server, &on, stop, &cut).await });
+        Ok(Self { app, address, lanes, serving })
     }
 
     /// Serves until told to stop; then drains streams, settles what they used, and hands credit back.
     pub async fn until_stopped(self) {
-        let Self { app, serving, .. } = self;
+        let Self { app, lanes, serving, .. } = self;
         app.shutdown.begun().await;
         tracing::info!("stopping: no new work; answers in flight may finish");
         if let Err(error) = serving.await {
@@ -118,6 +126,8 @@ impl Broker {
         }
         app.limits.stop().await;
         app.shutdown.drain(std::time::Duration::from_secs(5)).await;
+        // Not before: what answers left to be finished behind them runs there.
+        drop(lanes);
         app.db.close().await;
     }
 }

@@ -1,10 +1,7 @@
-//! `steelyard stripe`: what has no known outcome at the card processor, and what a person does about it.
+//! `steelyard stripe`: what has no known outcome at the card processor, and what moved there without a booking here.
 
-use billing::store::{stripe_calls, stripe_events};
-use billing::stripe::inbox;
-use billing::{Cards, StripeConfig};
+use billing::store::{stripe_calls, stripe_lines};
 use clap::Subcommand;
-use protocol::Env;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -24,23 +21,16 @@ pub struct Args {
 enum What {
     /// List calls whose outcome is not known, oldest first.
     Unknown,
-    /// List events that were given up, oldest first.
-    Parked,
-    /// Work on a parked event again.
-    Replay {
-        /// `evt_…`, as `parked` lists it.
-        event: String,
-    },
-    /// Read the processor's own list for events that were never told.
-    Backfill,
+    /// List lines of the processor's account that stand for no transfer here, oldest first.
+    Unmatched,
 }
 
 /// Does it, and prints what came of it as JSON.
 ///
 /// # Errors
-/// [`Error::Usage`] for an event that is not parked, or without a secret key; [`Error::Query`]; [`Error::Billing`].
-pub async fn run(args: Args, db: PgPool, env: Env, config: StripeConfig) -> Result<(), Error> {
-    println!("{:#}", execute(args, db, env, config).await?);
+/// [`Error::Query`].
+pub async fn run(args: Args, db: PgPool) -> Result<(), Error> {
+    println!("{:#}", execute(args, db).await?);
     Ok(())
 }
 
@@ -48,7 +38,7 @@ pub async fn run(args: Args, db: PgPool, env: Env, config: StripeConfig) -> Resu
 ///
 /// # Errors
 /// As [`run`].
-pub async fn execute(args: Args, db: PgPool, env: Env, config: StripeConfig) -> Result<Value, Error> {
+pub async fn execute(args: Args, db: PgPool) -> Result<Value, Error> {
     let mut conn = db.acquire().await?;
     match args.what {
         What::Unknown => {
@@ -58,26 +48,13 @@ pub async fn execute(args: Args, db: PgPool, env: Env, config: StripeConfig) -> 
             });
             Ok(json!({ "calls": shown.collect::<Vec<_>>() }))
         }
-        What::Parked => {
-            let events = stripe_events::list_parked(&mut conn, SHOWN).await?;
-            let shown = events.iter().map(|event| {
-                json!({ "event": event.id, "type": event.kind, "object": event.object, "error": event.error,
-                        "since": event.received_at.rfc3339() })
+        What::Unmatched => {
+            let lines = stripe_lines::list_unmatched(&mut conn, SHOWN).await?;
+            let shown = lines.iter().map(|line| {
+                json!({ "line": line.id, "type": line.kind, "of": line.source, "currency": line.currency,
+                        "amount_cents": line.amount_cents, "fee_cents": line.fee_cents, "at": line.created_at.rfc3339() })
             });
-            Ok(json!({ "events": shown.collect::<Vec<_>>() }))
-        }
-        What::Replay { event } => {
-            if !stripe_events::replay(&mut conn, &event, env.now()).await? {
-                return Err(Error::Usage(format!("no event {event} is parked; `steelyard stripe parked` lists them")));
-            }
-            Ok(json!({ "event": event, "due": true }))
-        }
-        What::Backfill => {
-            drop(conn);
-            let now = env.now();
-            let cards = Cards::new(db, env, config)?;
-            let cards = cards.ok_or_else(|| Error::Usage("no card processor: set stripe.secret_key".to_owned()))?;
-            Ok(json!({ "new": inbox::backfill(&cards, now).await? }))
+            Ok(json!({ "lines": shown.collect::<Vec<_>>() }))
         }
     }
 }

@@ -70,6 +70,9 @@ impl From<billing::Error> for ApiError {
             B::TopupAmount { .. } | B::NotRefundable { .. } => {
                 Self::invalid("amount_usd", error.to_string()).with_code("invalid_value")
             }
+            B::TooMuch { .. } => Self::rate_limited(error.to_string(), None),
+            B::RechargeRule { field, .. } => Self::invalid(field, error.to_string()).with_code("invalid_value"),
+            B::NoCard { .. } => Self::invalid("payment_method", error.to_string()).with_code("invalid_value"),
             B::TopupGone { .. } | B::TopupPending { .. } => Self::invalid_state(error.to_string()),
             B::CardRefused { code, .. } => Self::invalid_state(format!("the card processor refused: {code}")),
             // It is found out beside; the same wish gets what was made.
@@ -77,7 +80,16 @@ impl From<billing::Error> for ApiError {
                 tracing::warn!(%error, "a request waits for the card processor");
                 Self::overloaded(5_000)
             }
-            B::PaymentDiffers { .. } | B::RefundDiffers { .. } | B::CardsMisused { .. } => Self::internal(&error),
+            B::PaymentDiffers { .. }
+            | B::RefundDiffers { .. }
+            | B::DisputeDiffers { .. }
+            | B::CardsMisused { .. }
+            | B::ReceiptKey => Self::internal(&error),
+            B::PayoutChange { .. } => Self::invalid_state(error.to_string()),
+            // Only the broker's own loops and an operator's commands meet these.
+            B::EpochState { .. } | B::EpochSum { .. } | B::Bundle { .. } | B::Artefacts(_) | B::NoCase { .. } => {
+                Self::internal(&error)
+            }
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

@@ -7,16 +7,20 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::envelope::check_object;
 use crate::error::ApiError;
 use crate::state::{App, AppState};
 
 /// Largest body of a call that is not inference: 500 usage reports fit four times.
 pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
+
+/// What JSON's one charset is called, and the one that is a part of it.
+const UTF_8: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
 
 /// A JSON body. Coming in, an empty one is `{}`; going out, it never fails half-way.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +53,7 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
     if !bytes.is_empty() && !is_json(headers) {
         return Err(ApiError::unsupported_media_type());
     }
-    Ok(bytes)
+    unencoded(headers, bytes)
 }
 
 /// Reads all of a form of at most `limit` bytes, under the same deadline.
@@ -61,7 +65,7 @@ pub async fn read_form_in_time(app: &App, headers: &HeaderMap, body: Body, limit
     if !is_form(headers) {
         return Err(ApiError::unsupported_media_type().with_message("the body must be multipart/form-data"));
     }
-    Ok(bytes)
+    unencoded(headers, bytes)
 }
 
 async fn in_time(app: &App, reading: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
@@ -95,30 +99,48 @@ pub fn is_form(headers: &HeaderMap) -> bool {
 
 const FORM: &[u8] = b"multipart/form-data";
 
-/// `application/json`, with any parameters, or anything built on it such as `application/problem+json`.
+/// `application/json`, or anything built on it such as `application/problem+json`; with any parameters but a charset
+/// that is not JSON's own.
 #[must_use]
 pub fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let mut charsets = parts.filter_map(|part| {
+        let (name, charset) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| charset.trim().trim_matches('"'))
+    });
+    let in_utf8 = charsets.all(|charset| UTF_8.iter().any(|known| charset.eq_ignore_ascii_case(known)));
+    in_utf8 && (essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json"))
 }
+
+/// A body that is compressed is not looked into: what it unpacks to has no bound.
+fn unencoded(headers: &HeaderMap, bytes: Bytes) -> Result<Bytes, ApiError> {
+    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !bytes.is_empty() && encoded {
+        return Err(ApiError::unsupported_media_type().with_message("the body must be sent without content-encoding"));
+    }
+    Ok(bytes)
+}
+
+/// The body of a POST that needs no fields. What comes all the same must at least be a body.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct NoFields {}
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // serde looks neither at what it ignores nor, where it builds a struct, at whether that is an object.
+    check_object(bytes)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if inner.is_data() {
-            let words = inner.to_string();
-            let param = param(&path, &words);
-            ApiError::invalid(param.as_deref(), words)
-        } else {
-            ApiError::invalid(None::<&str>, format!("the request body is not valid JSON: {inner}"))
-        }
-    })?;
-    reader.end().map_err(|_| ApiError::invalid(None::<&str>, "something follows the request's JSON value"))?;
-    Ok(value)
+        // The JSON is sound by now. What serde can't read of it all the same is a number past all bounds, or something
+        // else where one of a few words belongs.
+        let words = if inner.is_data() { inner.to_string() } else { "of the wrong type, or out of range".to_owned() };
+        let param = param(&path, &words);
+        ApiError::invalid(param.as_deref(), words)
+    })
 }
 
 /// Reads a field whose null means something else than its absence, together with `#[serde(default)]`.
@@ -171,6 +193,8 @@ mod tests {
         assert_eq!(error.body()["error"]["param"], "items[1].count");
         let error = parse::<Outer>(br#"{"items":[{}]}"#).unwrap_err();
         assert_eq!(error.body()["error"]["param"], "items[0].count");
+        let error = parse::<Outer>(br#"{"items":[{"count":1e999}]}"#).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "items[0].count");
         let error = parse::<Inner>(b"{}").unwrap_err();
         assert_eq!(error.body()["error"]["param"], "count");
         assert_eq!(error.status(), 400);
@@ -184,10 +208,30 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_said_to_be_so() {
-        for text in ["{", "{\"items\":}", "{} {}"] {
+        for text in ["{", "{\"items\":}", "{} {}", "[]", "{\"later\":[}", "\"later\""] {
             let error = parse::<Outer>(text.as_bytes()).unwrap_err();
             assert!(error.message().contains("JSON"), "{error:?}");
             assert!(error.body()["error"]["param"].is_null());
+        }
+    }
+
+    #[test]
+    fn a_body_is_held_to_json_where_nobody_reads_it() {
+        let refused = |body: &[u8]| parse::<Outer>(body).unwrap_err().body()["error"]["param"].clone();
+        assert_eq!(refused(br#"{"later":1,"items":[],"later":2}"#), "later");
+        assert!(refused(format!(r#"{{"later":{}{}}}"#, "[".repeat(200), "]".repeat(200)).as_bytes()).is_null());
+        assert!(refused(b"{\"later\":\"\xff\"}").is_null());
+    }
+
+    #[test]
+    fn json_is_sent_in_its_own_charset() {
+        let of =
+            |value: &'static str| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]));
+        for taken in ["application/json", "application/JSON; charset=\"UTF-8\"", "a/b+json; v=1; charset=us-ascii"] {
+            assert!(of(taken), "{taken}");
+        }
+        for other in ["application/json; charset=utf-16", "application/json;charset=latin1; v=1", "text/json"] {
+            assert!(!of(other), "{other}");
         }
     }
 

@@ -30,6 +30,14 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whoever holds `record`, where that is an inference key.
+    pub(crate) fn of(record: Arc<KeyRecord>) -> Option<Self> {
+        match record.holder {
+            Holder::Inference { organization, project } => Some(Self { key: record.id, organization, project, record }),
+            _ => None,
+        }
+    }
+
     /// Refuses a model the key's project may not ask for. `model` is an id without a routing suffix.
     ///
     /// # Errors
@@ -126,10 +134,8 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let record = authenticate(app, &parts.headers).await?;
-        match record.holder {
-            Holder::Inference { organization, project } => Ok(Self { key: record.id, organization, project, record }),
-            _ => Err(wrong_kind(KeyKind::Inference, record.kind())),
-        }
+        let had = record.kind();
+        Self::of(record).ok_or_else(|| wrong_kind(KeyKind::Inference, had))
     }
 }
 

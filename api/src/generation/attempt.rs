@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use billing::{AttemptUsage, CountedBy, Outcome, PriceRow};
+use billing::{AttemptUsage, CountedBy, Outcome, PriceRow, Ticket};
 use http::StatusCode;
 use protocol::{AttemptId, Timestamp, Units};
 use scheduler::explain::Attempted;
@@ -35,6 +35,28 @@ impl Generation {
         let id = self.app.env.mint_at(now);
         self.running = Some(Running { id, admission, price, status: None, started_at: now, first_output_at: None });
         id
+    }
+
+    /// What the node hands back with its report, so that it is paid should this replica not live to settle.
+    #[must_use]
+    pub fn ticket(&self) -> Option<String> {
+        let (receipts, run) = (self.app.receipts.as_ref()?, self.running.as_ref()?);
+        let (who, offer) = (self.hold.as_ref()?.who(), run.admission.offer());
+        let ticket = Ticket {
+            attempt: run.id,
+            request: who.request,
+            provider: offer.provider_id(),
+            node: offer.node_id(),
+            offer: run.price.offer,
+            price_version: run.price.version,
+            organization: who.organization,
+            project: who.project,
+            key: who.key,
+            prompt: self.order.prompt_tokens,
+            output: self.order.held_output,
+            streamed: self.order.streamed,
+        };
+        Some(receipts.seal(&ticket, run.started_at))
     }
 
     /// The attempt's request did not leave after all.

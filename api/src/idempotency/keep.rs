@@ -14,8 +14,8 @@ use super::claim::{Begun, begin};
 use super::seal::{Answer, Key};
 use crate::envelope::{Form, MAX_FORM_BYTES};
 use crate::error::ApiError;
-use crate::extract::{authenticate, bearer, is_form, is_json, read_body_in_time, read_form_in_time};
-use crate::keys::{Holder, KeyKind};
+use crate::extract::{Caller, authenticate, bearer, is_form, is_json, read_body_in_time, read_form_in_time};
+use crate::keys::{Holder, KeyKind, KeyRecord};
 use crate::request::RequestContext;
 use crate::sessions::Sessions;
 use crate::state::AppState;
@@ -46,26 +46,54 @@ pub async fn keep(
 }
 
 async fn keyed(app: AppState, context: RequestContext, request: Request, next: Next) -> Result<Response, ApiError> {
-    let Some(scope) = scope(&app, request.headers()).await? else { return Ok(next.run(request).await) };
+    // Who sent no key is told so by the route, in its own words.
+    if bearer(request.headers()).is_none_or(Sessions::is_token) {
+        return Ok(next.run(request).await);
+    }
+    let record = authenticate(&app, request.headers()).await?;
+    let Some(scope) = scope(&record) else { return Ok(next.run(request).await) };
+    let caller = Caller::of(record);
+    let answered = once(&app, context, scope, caller.as_ref(), request, next).await;
+    match caller {
+        // The route that tells where limits stand was not asked.
+        Some(caller) => answered.map_err(|error| error.with_rate(app.limits.standing(&caller))),
+        None => answered,
+    }
+}
+
+async fn once(
+    app: &AppState,
+    context: RequestContext,
+    scope: Scope,
+    caller: Option<&Caller>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let text = key(request.headers())?;
     let (parts, body) = request.into_parts();
     let most = app.config.gateway.max_body_bytes;
     let (body, same) = if parts.uri.path().contains(SOUNDS) && is_form(&parts.headers) {
-        let body = read_form_in_time(&app, &parts.headers, body, most.min(MAX_FORM_BYTES)).await?;
+        let body = read_form_in_time(app, &parts.headers, body, most.min(MAX_FORM_BYTES)).await?;
         let same = Form::read(&body).map_or_else(|_| body.clone(), |form| form.canonical().into());
         (body, same)
     } else if parts.headers.contains_key(CONTENT_TYPE) && !is_json(&parts.headers) {
         // What is no JSON is a file, too large to be held here; its route makes a new one each time.
         return Ok(next.run(Request::from_parts(parts, body)).await);
     } else {
-        let body = read_body_in_time(&app, &parts.headers, body, most).await?;
+        let body = read_body_in_time(app, &parts.headers, body, most).await?;
         (body.clone(), body)
     };
     // Below the mount: `/v1` and `/api/v1` are one.
     let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
     let key = Key::new(scope.id, scope.kind, &text, route, &same);
-    match begin(&app, scope.organization, key, context.id).await? {
-        Begun::Replay(answer) => Ok(replay(answer)),
+    match begin(app, scope.organization, key, context.id).await? {
+        Begun::Replay(answer) => {
+            let mut response = replay(answer);
+            if let Some(caller) = caller {
+                app.limits.standing(caller).write(response.headers_mut());
+            }
+            Ok(response)
+        }
         Begun::Run(claim) => {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
             Ok(claim.record(response).await)
@@ -73,21 +101,16 @@ async fn keyed(app: AppState, context: RequestContext, request: Request, next: N
     }
 }
 
-/// The scope of the key that was sent. None for a caller whose calls are repeatable by themselves, or who
-/// sent no key: the route has its own words for that.
-async fn scope(app: &AppState, headers: &HeaderMap) -> Result<Option<Scope>, ApiError> {
-    if bearer(headers).is_none_or(Sessions::is_token) {
-        return Ok(None);
-    }
-    let record = authenticate(app, headers).await?;
+/// The scope of the key that was sent. None for a caller whose calls are repeatable by themselves.
+fn scope(record: &KeyRecord) -> Option<Scope> {
     let kind = record.kind();
-    Ok(match record.holder {
+    match record.holder {
         Holder::Inference { organization, project } | Holder::Management { organization, project } => {
             Some(Scope { kind, organization, id: project.uuid() })
         }
         Holder::Admin { organization } => Some(Scope { kind, organization, id: organization.uuid() }),
         Holder::Provider { .. } => None,
-    })
+    }
 }
 
 fn key(headers: &HeaderMap) -> Result<String, ApiError> {

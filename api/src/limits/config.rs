@@ -20,6 +20,9 @@ pub struct LimitsConfig {
     pub organization: Allowance,
     /// What replicas do while Redis is away.
     pub without_redis: WithoutRedis,
+    /// Lets several gateways without Redis run on one database. Each then counts by itself, and a customer may use
+    /// every limit once at each. All of them need it set: without it a gateway wants to be the only one.
+    pub allow_unshared: bool,
 }
 
 /// How much one of them may use. 0 means unlimited.
@@ -47,7 +50,8 @@ pub enum WithoutRedis {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// Address: `redis://user:password@host:6379/0`, or `unix:///path/to/socket`. Unset: this is the only replica.
+    /// Address: `redis://user:password@host:6379/0`, or `unix:///path/to/socket`. Unset: this is the only replica, and
+    /// a second one does not start.
     #[serde(serialize_with = "platform::config::redacted")]
     pub url: Option<SecretString>,
     /// The longest wait for a connection or an answer; after it Redis counts as away.
@@ -63,6 +67,7 @@ impl Default for LimitsConfig {
             project: Allowance::default(),
             organization: Allowance::default(),
             without_redis: WithoutRedis::KeepShare,
+            allow_unshared: false,
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::bucket::{Bucket, Kind};
+use super::bucket::{Bucket, Kind, Scope};
 use super::gcra::{Standing, Wait};
 use super::shares::Attempt;
-use super::{Limits, RateHeaders};
+use super::{Limits, RateHeaders, scopes};
 use crate::error::ApiError;
 use crate::extract::Caller;
 
@@ -18,12 +18,15 @@ const SHORTLY: Duration = Duration::from_secs(1);
 /// Why a request may not pass now.
 struct Refused {
     bucket: Bucket,
+    amount: u64,
     wait: Wait,
 }
 
 /// What one request has taken. Dropping it gives the place and all tokens back that were not used.
 pub struct Permit {
     limits: Limits,
+    /// Whose limits bind it.
+    scopes: [Scope; 3],
     taken: Vec<(Bucket, u64)>,
     headers: RateHeaders,
     tokens: u64,
@@ -35,10 +38,13 @@ impl Limits {
     /// # Errors
     /// 429 when a limit of the key, its project or its organization is used up.
     pub async fn enter(&self, caller: &Caller) -> Result<Permit, ApiError> {
-        let mut permit = Permit { limits: self.clone(), taken: Vec::new(), headers: RateHeaders::default(), tokens: 0 };
-        let buckets = self.general(caller, &[Kind::Requests, Kind::Concurrency]);
-        permit.take_all(caller, buckets, 1).await?;
-        Ok(permit)
+        let (limits, scopes, headers) = (self.clone(), scopes(caller), RateHeaders::default());
+        let mut permit = Permit { limits, scopes, taken: Vec::new(), headers, tokens: 0 };
+        let buckets = self.general(scopes, &[Kind::Requests, Kind::Concurrency]);
+        match permit.take_all(buckets, 1).await {
+            Ok(()) => Ok(permit),
+            Err(refused) => Err(permit.refuse(&refused)),
+        }
     }
 }
 
@@ -48,12 +54,30 @@ impl Permit {
     ///
     /// # Errors
     /// 429 as before; what was taken is given back with this value.
-    pub async fn admit(&mut self, caller: &Caller, model: &str, tokens: u64) -> Result<(), ApiError> {
-        let mut buckets = self.limits.special(caller, model);
-        buckets.extend(self.limits.general(caller, &[Kind::Tokens]));
-        self.take_all(caller, buckets, tokens).await?;
-        self.count();
-        Ok(())
+    pub async fn admit(&mut self, model: &str, tokens: u64) -> Result<(), ApiError> {
+        match self.take_for(model, tokens).await {
+            Ok(()) => {
+                self.count();
+                Ok(())
+            }
+            Err(refused) => Err(self.refuse(&refused)),
+        }
+    }
+
+    /// Turns to another model: gives back what was taken for the one before and takes what this one needs. `false`
+    /// when a limit has no room for that; its place the request keeps either way, and another model may be tried.
+    ///
+    /// All requests of a minute are counted already. Those of the model are once [`Permit::count`] is told.
+    pub async fn turn_to(&mut self, model: &str, tokens: u64) -> bool {
+        let Self { limits, taken, .. } = self;
+        taken.retain(|(bucket, amount)| {
+            let stays = bucket.id.model.is_none() && bucket.id.kind == Kind::Concurrency;
+            if !stays {
+                limits.give_back(bucket, *amount, 0);
+            }
+            stays
+        });
+        self.take_for(model, tokens).await.is_ok()
     }
 
     /// Counts the request as made, whatever comes of it: what a minute's requests are counted by is their start.
@@ -79,18 +103,36 @@ impl Permit {
         self.headers
     }
 
-    async fn take_all(&mut self, caller: &Caller, buckets: Vec<Bucket>, tokens: u64) -> Result<(), ApiError> {
+    async fn take_for(&mut self, model: &str, tokens: u64) -> Result<(), Refused> {
+        let mut buckets = self.limits.special(self.scopes, model);
+        buckets.extend(self.limits.general(self.scopes, &[Kind::Tokens]));
+        self.take_all(buckets, tokens).await
+    }
+
+    /// Takes from all of these, or from none.
+    async fn take_all(&mut self, buckets: Vec<Bucket>, tokens: u64) -> Result<(), Refused> {
+        let before = self.taken.len();
         for bucket in buckets {
             let amount = if bucket.id.kind == Kind::Tokens { tokens } else { 1 };
             if let Err(refused) = self.take(bucket, amount).await {
-                // What was taken before is free again, and is told so.
-                self.taken.drain(..).for_each(|(bucket, amount)| self.limits.give_back(&bucket, amount, 0));
-                let mut headers = self.limits.standing(caller);
-                headers.tighten(self.headers);
-                return Err(refused.told(amount).with_rate(headers));
+                self.free_from(before);
+                return Err(refused);
             }
         }
         Ok(())
+    }
+
+    fn free_from(&mut self, first: usize) {
+        let Self { limits, taken, .. } = self;
+        taken.drain(first..).for_each(|(bucket, amount)| limits.give_back(&bucket, amount, 0));
+    }
+
+    /// What was taken before is free again, and is told so.
+    fn refuse(&mut self, refused: &Refused) -> ApiError {
+        self.free_from(0);
+        let mut headers = self.limits.standing_of(self.scopes);
+        headers.tighten(self.headers);
+        refused.told().with_rate(headers)
     }
 
     async fn take(&mut self, bucket: Bucket, amount: u64) -> Result<(), Refused> {
@@ -114,7 +156,7 @@ impl Permit {
             self.note(&bucket, standing);
             let (kind, scope) = (bucket.id.kind.name(), bucket.id.scope.name());
             metrics::counter!("steelyard_limits_refused_total", "kind" => kind, "scope" => scope).increment(1);
-            return Err(Refused { bucket, wait });
+            return Err(Refused { bucket, amount, wait });
         }
     }
 
@@ -139,7 +181,7 @@ impl Drop for Permit {
 }
 
 impl Refused {
-    fn told(&self, amount: u64) -> ApiError {
+    fn told(&self) -> ApiError {
         let (id, burst) = (&self.bucket.id, self.bucket.quota.burst);
         let whose = match &id.model {
             Some(model) => format!("{} for the model {model:?}", id.scope.name()),
@@ -148,7 +190,7 @@ impl Refused {
         let limit = format!("the limit of {burst} {} of this {whose}", id.kind.unit());
         match self.wait {
             Wait::Never => {
-                let message = format!("this request may take {amount} tokens, which is more than {limit}");
+                let message = format!("this request may take {} tokens, which is more than {limit}", self.amount);
                 ApiError::rate_limited(message, None)
             }
             Wait::For(wait) => ApiError::rate_limited(format!("{limit} is used up"), Some(wait)),

@@ -1,5 +1,7 @@
 //! Shapes of accounts on the wire: keys, projects, limits, usage.
 
+use std::collections::BTreeMap;
+
 use super::shape::{JsonObject, objects, requests};
 
 requests! {
@@ -257,13 +259,16 @@ objects! {
     }
     /// Admin keys.
     AdminApiKeyList { object: String, data: Vec<AdminApiKey>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
-    /// One change. What it did stands under a key named like its type.
+    /// One change.
     AuditLog {
         id: String,
         /// Such as `api_key.created`, `project.archived`, `rate_limit.updated`, `spend_limit.updated`.
         r#type: String,
         effective_at: i64,
         actor: JsonObject,
+        /// What it did, under a key named like its type.
+        #[serde(flatten)]
+        what: BTreeMap<String, JsonObject>,
         ;
         project: AuditLogProject,
     }

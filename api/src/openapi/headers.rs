@@ -1,5 +1,7 @@
 //! Headers, each described once under `components` and named where it is read or sent.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::kind::{self, Kind};
@@ -23,7 +25,13 @@ const ORGANIZATION: Read = ("Organization", "OpenAI-Organization", None, "Must b
 const PROJECT: Read = ("Project", "OpenAI-Project", None, "Must be the key's project");
 const REFERER: Read = ("Referer", "HTTP-Referer", None, "What the call is made for: an address");
 const TITLE: Read = ("Title", "X-Title", None, "What the call is made for: a name");
-const METADATA: Read = ("RoutingMetadata", "X-Steelyard-Metadata", None, "`enabled` asks for a record of the routing");
+const METADATA: Read = (
+    "RoutingMetadata",
+    "X-Steelyard-Metadata",
+    None,
+    "`enabled` asks for a record of the routing: in a header of that name or, where a stream's head goes out before the \
+     record is known, in the comment `: x-steelyard-metadata {…}` before its first event",
+);
 const ANTHROPIC_VERSION: Read =
     ("AnthropicVersion", "anthropic-version", None, "Sent by Anthropic's clients; models are told in their shape");
 
@@ -63,6 +71,7 @@ const FINAL: [&str; 6] = ["Unauthorized", "PaymentRequired", "Forbidden", "KeyRe
 /// Describes the headers, and names them wherever they are read or sent.
 pub(super) fn add(document: &mut Value) {
     describe(&mut document["components"]);
+    let limited = limited(document);
     for (name, response) in document["components"]["responses"].as_object_mut().into_iter().flatten() {
         let messages = name.starts_with("Messages");
         let refusal = name.trim_start_matches("Messages");
@@ -70,7 +79,7 @@ pub(super) fn add(document: &mut Value) {
         send(response, messages.then_some(&ANTHROPIC_REQUEST_ID));
         send(response, RETRY.iter().filter(|_| WAIT.contains(&refusal)));
         send(response, FINAL.contains(&refusal).then_some(&SHOULD_RETRY));
-        send(response, RATE_LIMITS.iter().filter(|_| refusal == "TooMany"));
+        send(response, RATE_LIMITS.iter().filter(|_| limited.contains(name)));
     }
     kind::each(document, |kind, operation| {
         read(operation, kind);
@@ -83,6 +92,18 @@ pub(super) fn add(document: &mut Value) {
             send(response, RATE_LIMITS.iter().filter(|_| good && kind.limited));
         }
     });
+}
+
+/// The refusals that say where limits stand: all of what counts against them, once it is known whose they are.
+fn limited(document: &mut Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    kind::each(document, |kind, operation| {
+        let responses = operation["responses"].as_object().into_iter().flat_map(|all| all.values());
+        let references = responses.filter(|_| kind.limited).filter_map(|response| response["$ref"].as_str());
+        let refusals = references.filter_map(|reference| reference.rsplit('/').next());
+        names.extend(refusals.filter(|name| !name.ends_with("Unauthorized")).map(str::to_owned));
+    });
+    names
 }
 
 fn describe(components: &mut Value) {

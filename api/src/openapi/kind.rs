@@ -16,7 +16,7 @@ pub(super) struct Kind {
     pub(super) secured: bool,
     /// Whether a customer's key may be sent.
     pub(super) customer: bool,
-    /// Whether it takes a body.
+    /// Whether it takes a body; a POST does, if only an empty object.
     pub(super) body: bool,
     /// Whether its path names something.
     pub(super) named: bool,
@@ -40,7 +40,7 @@ impl Kind {
             post,
             secured: !schemes.is_empty() && schemes.iter().all(|scheme| !scheme.is_empty()),
             customer: schemes.iter().any(|scheme| CUSTOMERS.contains(scheme)),
-            body: operation.get("requestBody").is_some(),
+            body: post || operation.get("requestBody").is_some(),
             named: path.contains('{'),
             internal: tag == "Operation",
             limited: post && tag == "Inference",

@@ -1,12 +1,16 @@
 //! The document as one page of HTML: no script, nothing loaded from anywhere, readable in any browser.
 
-use std::fmt::{self, Display, Write as _};
+mod html;
+
+use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
+
+use self::html::{Escaped, Kind, Marked, last_of};
 
 const STYLES: &str = include_str!("page.css");
 /// In the order people look for them.
@@ -74,6 +78,10 @@ impl<'a> Page<'a> {
         for (name, schema) in entries(&self.document["components"]["schemas"]) {
             shape(name, schema, out)?;
         }
+        out.push_str("</section><section><h2 id=\"refusals\">Refusals</h2>");
+        for (name, response) in entries(&self.document["components"]["responses"]) {
+            self.refusal(name, response, out)?;
+        }
         out.push_str("</section></main></body></html>\n");
         Ok(())
     }
@@ -88,7 +96,9 @@ impl<'a> Page<'a> {
             }
             out.push_str("</ul>");
         }
-        out.push_str("<a href=\"#shapes\"><strong>Shapes</strong></a></nav>");
+        out.push_str(
+            "<a href=\"#shapes\"><strong>Shapes</strong></a><a href=\"#refusals\"><strong>Refusals</strong></a></nav>",
+        );
         Ok(())
     }
 
@@ -110,20 +120,56 @@ impl<'a> Page<'a> {
         self.parameters(said, out)?;
         for (media, content) in entries(&said["requestBody"]["content"]) {
             write!(out, "<p>Takes <code>{}</code>: {}</p>", Escaped(media), Kind(&content["schema"]))?;
-            if let Some(example) = content.get("example") {
-                write!(out, "<pre>{}</pre>", Escaped(&format!("{example:#}")))?;
-            }
+            example(content, out)?;
         }
+        self.answers(said, out)?;
+        out.push_str("</article>");
+        Ok(())
+    }
+
+    /// The answers of an operation. A refusal that it shares with others is described once, and linked to.
+    fn answers(&self, said: &Value, out: &mut String) -> fmt::Result {
         out.push_str("<table><tr><th>Status</th><th>Answer</th><th></th></tr>");
         for (status, response) in entries(&said["responses"]) {
-            let response = self.resolved(response);
-            write!(out, "<tr><td>{}</td><td>{}</td><td>", Escaped(status), Marked(text(response, "description")))?;
-            for (media, content) in entries(&response["content"]) {
+            let (status, described) = (Escaped(status), self.resolved(response));
+            let description = Marked(text(described, "description"));
+            if let Some(name) = last_of(response) {
+                let name = Escaped(name);
+                write!(out, "<tr><td>{status}</td><td>{description}</td><td>")?;
+                write!(out, "<a href=\"#{REFUSAL}{name}\">{name}</a></td></tr>")?;
+                continue;
+            }
+            write!(out, "<tr><td>{status}</td><td>{description}</td><td>")?;
+            for (media, content) in entries(&described["content"]) {
                 write!(out, "<p><code>{}</code> {}</p>", Escaped(media), Kind(&content["schema"]))?;
             }
             out.push_str("</td></tr>");
         }
-        out.push_str("</table></article>");
+        out.push_str("</table>");
+        for (status, response) in entries(&said["responses"]) {
+            for (media, content) in
+                entries(&response["content"]).filter(|(_, content)| content.get("example").is_some())
+            {
+                write!(out, "<p>{} in <code>{}</code>, such as</p>", Escaped(status), Escaped(media))?;
+                example(content, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, name: &str, response: &Value, out: &mut String) -> fmt::Result {
+        let (name, description) = (Escaped(name), Marked(text(response, "description")));
+        write!(out, "<article id=\"{REFUSAL}{name}\"><h3>{name}</h3>{description}<table>")?;
+        for (header, said) in entries(&response["headers"]) {
+            let description = Marked(text(self.resolved(said), "description"));
+            write!(out, "<tr><td><code>{}</code></td><td>{description}</td></tr>", Escaped(header))?;
+        }
+        out.push_str("</table>");
+        for (_, content) in entries(&response["content"]) {
+            write!(out, "<p>{}</p>", Kind(&content["schema"]))?;
+            example(content, out)?;
+        }
+        out.push_str("</article>");
         Ok(())
     }
 
@@ -157,6 +203,17 @@ impl<'a> Page<'a> {
 }
 
 const NEEDED: &str = " <span class=\"needed\">required</span>";
+/// Before a refusal's name in its address: a shape might have the same name.
+const REFUSAL: &str = "refusal-";
+
+/// The example of a content, if it has one: text as it is, anything else as JSON.
+fn example(content: &Value, out: &mut String) -> fmt::Result {
+    match content.get("example") {
+        None => Ok(()),
+        Some(Value::String(text)) => write!(out, "<pre>{}</pre>", Escaped(text)),
+        Some(example) => write!(out, "<pre>{}</pre>", Escaped(&format!("{example:#}"))),
+    }
+}
 
 fn shape(name: &str, schema: &Value, out: &mut String) -> fmt::Result {
     write!(out, "<article id=\"{0}\"><h3>{0}</h3>{1}", Escaped(name), Marked(text(schema, "description")))?;
@@ -179,93 +236,6 @@ fn shape(name: &str, schema: &Value, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// A schema's type in a few words, with links to shapes that have a name.
-struct Kind<'a>(&'a Value);
-
-impl Display for Kind<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(schema) = self;
-        if let Some(reference) = schema["$ref"].as_str() {
-            let name = Escaped(reference.rsplit('/').next().unwrap_or(reference));
-            return write!(f, "<a href=\"#{name}\">{name}</a>");
-        }
-        let forms = ["oneOf", "anyOf", "allOf"].into_iter().flat_map(|name| members(&schema[name]));
-        let words = members(&schema["enum"]).filter_map(Value::as_str);
-        if joined(f, forms.map(Kind))? || joined(f, words.map(Word))? {
-            return Ok(());
-        }
-        let names: Vec<&str> = match &schema["type"] {
-            Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-            kind => vec![kind.as_str().unwrap_or("anything")],
-        };
-        write!(f, "{}", names.join(" or "))?;
-        if let Some(items) = schema.get("items") {
-            write!(f, " of {}", Kind(items))?;
-        }
-        match schema.get("additionalProperties").filter(|values| values.is_object()) {
-            Some(values) => write!(f, " of {}", Kind(values)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A word as it stands in JSON.
-struct Word<'a>(&'a str);
-
-impl Display for Word<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<code>{}</code>", Escaped(self.0))
-    }
-}
-
-/// Writes alternatives, and says whether there were any.
-fn joined(f: &mut fmt::Formatter<'_>, forms: impl Iterator<Item = impl Display>) -> Result<bool, fmt::Error> {
-    let mut any = false;
-    for form in forms {
-        if any {
-            f.write_str(" or ")?;
-        }
-        write!(f, "{form}")?;
-        any = true;
-    }
-    Ok(any)
-}
-
-/// Text as it may stand in HTML.
-#[derive(Clone, Copy)]
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for letter in self.0.chars() {
-            match letter {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                letter => f.write_char(letter)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A paragraph in which backquotes mark code, as descriptions have it. Nothing where there is no text.
-struct Marked<'a>(&'a str);
-
-impl Display for Marked<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        f.write_str("<p>")?;
-        for (at, piece) in self.0.split('`').enumerate() {
-            if at % 2 == 0 { write!(f, "{}", Escaped(piece))? } else { write!(f, "{}", Word(piece))? }
-        }
-        f.write_str("</p>")
-    }
-}
-
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_default()
 }
@@ -280,8 +250,9 @@ fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn every_operation_and_shape_of_the_document_is_on_the_page_and_every_link_leads_somewhere() {
@@ -295,8 +266,19 @@ mod tests {
         for id in schemas.chain(ids) {
             assert!(page.contains(&format!("<article id=\"{id}\">")), "{id}");
         }
-        for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let links: BTreeSet<&str> = page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        for link in links {
             assert!(page.contains(&format!("id=\"{link}\"")), "{link}");
+        }
+    }
+
+    #[test]
+    fn examples_of_answers_and_refusals_are_on_the_page() {
+        let page = of(&super::super::document());
+        let shown =
+            ["200 in <code>application/json</code>", "200 in <code>text/event-stream</code>", "chat.completion"];
+        for text in shown.into_iter().chain(["<article id=\"refusal-TooMany\">", "rate_limit_exceeded"]) {
+            assert!(page.contains(text), "{text}");
         }
     }
 
@@ -307,13 +289,5 @@ mod tests {
             assert!(!page.contains(loader), "{loader}");
         }
         assert!(policy().starts_with("default-src 'none'; style-src 'sha256-"));
-    }
-
-    #[test]
-    fn text_is_shown_and_never_read_as_html() {
-        assert_eq!(Marked("a `<b>` & \"c\"").to_string(), "<p>a <code>&lt;b&gt;</code> &amp; &quot;c&quot;</p>");
-        let schema =
-            json!({ "oneOf": [{ "type": ["string", "null"] }, { "type": "array", "items": { "$ref": "#/x/Y" } }] });
-        assert_eq!(Kind(&schema).to_string(), "string or null or array of <a href=\"#Y\">Y</a>");
     }
 }

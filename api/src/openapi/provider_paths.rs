@@ -103,6 +103,84 @@ operations! {
         responses((status = 200, description = "Which were taken", body = p::ReportsReply)))]
     put_reports;
 
+    /// Makes known the key a node signs its reports with, and what to sign them for. The provider's wallet may vouch for it.
+    #[utoipa::path(post, path = "/v1/providers/{provider}/nodes/{node}/receipt_keys", operation_id = "announceReceiptKey", tag = "Providers", security(("session" = [])),
+        params(("provider" = String, Path), ("node" = String, Path)), request_body = p::AnnounceReceiptKey,
+        responses((status = 200, description = "Known", body = p::ReceiptKey)))]
+    announce_receipt_key;
+
+    /// Lists what the provider was given for each attempt.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/receipts", operation_id = "listReceipts", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100, 20 when absent"), ("after" = Option<String>, Query, description = "The id the page begins behind")),
+        responses((status = 200, description = "One page, newest first", body = p::ReceiptList)))]
+    list_receipts;
+
+    /// One receipt, with both signatures.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/receipts/{receipt}", operation_id = "getReceipt", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("receipt" = String, Path)),
+        responses((status = 200, description = "The receipt", body = p::Receipt)))]
+    get_receipt;
+
+    /// Objects to a receipt, within 30 days of its release. It stays as it is; what is decided is paid beside it.
+    #[utoipa::path(post, path = "/v1/providers/{provider}/receipts/{receipt}/dispute", operation_id = "disputeReceipt", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("receipt" = String, Path)), request_body = p::DisputeReceipt,
+        responses((status = 200, description = "Disputed before", body = p::Receipt), (status = 201, description = "Disputed", body = p::Receipt)))]
+    dispute_receipt;
+
+    /// What an epoch comes to, and the whole payout tree, in the bytes whose hashes are on chain. Public.
+    #[utoipa::path(get, path = "/v1/epochs/{epoch}/manifest", operation_id = "getEpochManifest", tag = "Providers", security(()),
+        params(("epoch" = u64, Path)),
+        responses((status = 200, description = "The manifest", body = p::EpochManifest)))]
+    get_epoch_manifest;
+
+    /// Lists what epochs owe the provider.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/payouts", operation_id = "listPayouts", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "1 to 100, 20 when absent"), ("after" = Option<String>, Query, description = "The id the page begins behind")),
+        responses((status = 200, description = "One page, newest first", body = p::PayoutList)))]
+    list_payouts;
+
+    /// One payout.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/payouts/{payout}", operation_id = "getPayout", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("payout" = String, Path)),
+        responses((status = 200, description = "The payout", body = p::Payout)))]
+    get_payout;
+
+    /// The signed statement behind a payout, and the proofs it is claimed with.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/payouts/{payout}/statement", operation_id = "getPayoutStatement", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("payout" = String, Path)),
+        responses((status = 200, description = "The statement", body = p::PayoutStatement)))]
+    get_payout_statement;
+
+    /// Everything to verify a payout offline, down to each receipt, with `steelyard verify-payout`.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/payouts/{payout}/bundle", operation_id = "getPayoutBundle", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("payout" = String, Path)),
+        responses((status = 200, description = "The files", body = p::PayoutBundle)))]
+    get_payout_bundle;
+
+    /// The broker's own check of the bundle.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/payouts/{payout}/verification", operation_id = "verifyPayout", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path), ("payout" = String, Path)),
+        responses((status = 200, description = "What it found", body = p::PayoutVerification)))]
+    verify_payout;
+
+    /// Where the provider is paid, and what is about to change.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/payout_account", operation_id = "getPayoutAccount", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path)),
+        responses((status = 200, description = "The account", body = p::PayoutAccount)))]
+    get_payout_account;
+
+    /// Asks for another account, signed by the old and the new one. It counts after 48 hours, in which nothing is paid.
+    #[utoipa::path(post, path = "/v1/providers/{provider}/payout_account", operation_id = "changePayoutAccount", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path)), request_body = p::ChangePayoutAccount,
+        responses((status = 202, description = "Waiting", body = p::PayoutAccount)))]
+    change_payout_account;
+
+    /// Takes a change back that does not count yet.
+    #[utoipa::path(post, path = "/v1/providers/{provider}/payout_account/cancel", operation_id = "cancelPayoutAccountChange", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path)),
+        responses((status = 200, description = "The account stays", body = p::PayoutAccount)))]
+    cancel_payout_account_change;
+
     /// What the provider earned, by time and, as asked, by model, node or offer.
     #[utoipa::path(get, path = "/v1/providers/{provider}/earnings", operation_id = "listEarnings", tag = "Providers", security(("provider" = [])),
         params(("provider" = String, Path), ("start_time" = i64, Query, description = "Unix seconds"), ("end_time" = Option<i64>, Query, description = "Unix seconds; now when absent"),

@@ -237,8 +237,130 @@ objects! {
         #[schema(max_items = 500)]
         reports: Vec<SignedReport>,
     }
-    /// A report and its node's signature.
-    SignedReport { report: JsonObject, signature: String, }
+    /// A report and its node's signature: EIP-712 typed data, by a receipt key the node announced.
+    SignedReport {
+        report: JsonObject, signature: String,
+        ;
+        /// What came with the dispatch, as it came.
+        ticket: Option<String>,
+    }
+    /// A key that will sign reports.
+    AnnounceReceiptKey {
+        /// An EVM address.
+        key: String,
+        ;
+        /// The provider's wallet over the typed data `ReceiptKey(bytes16 provider,address key)`.
+        delegation: Option<String>,
+    }
+    /// A key that signs reports.
+    ReceiptKey { key: String, delegated: bool, domain: ReceiptDomain, }
+    /// What reports are signed for: the payout contract and its chain.
+    ReceiptDomain { chain_id: u64, distributor: String, }
+    /// What one attempt comes to, in decimal strings of USD.
+    Receipt {
+        id: String,
+        /// Always `receipt`.
+        object: String,
+        generation_id: String, request_id: String, node_id: String, offer_id: String, price_version: u32, model: String,
+        units: Vec<ReceiptUnit>,
+        started_at_ms: i64, finished_at_ms: i64, settled_at_ms: i64,
+        /// When it may be paid.
+        release_at: i64,
+        /// Such as `completed`, `provider_failed` or `gateway_fault`.
+        status: String,
+        request_sha256: Option<String>, response_sha256: Option<String>,
+        gross_usd: String, fee_usd: String, net_usd: String,
+        /// `unsigned`: no report came; `apart`: it counts otherwise; `recovered`: nothing but it is known.
+        flags: Vec<String>,
+        provider_signature: Option<String>, gateway_signature: String,
+        /// `open`, `upheld` or `rejected`.
+        dispute: Option<String>,
+    }
+    /// So many units of one price.
+    ReceiptUnit {
+        /// Such as `prompt` or `completion`.
+        r#type: String,
+        count: u32,
+    }
+    /// Receipts.
+    ReceiptList { object: String, data: Vec<Receipt>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
+    /// What an epoch comes to.
+    EpochManifest {
+        /// Always `epoch.manifest`.
+        object: String,
+        epoch: u64,
+        /// Its keccak is the contract's `manifestHash`.
+        manifest: JsonObject,
+        signature: String,
+        /// By provider: what each has been owed in tokens since the beginning.
+        leaves: Vec<PayoutLeaf>,
+    }
+    /// A leaf of the payout tree.
+    PayoutLeaf { provider: String, payee: String, cumulative: String, }
+    /// What one epoch owes a provider.
+    Payout {
+        id: String,
+        /// Always `payout`.
+        object: String,
+        epoch: u64,
+        /// `open`, `frozen`, `proposed`, `claimable`, `paid` or `failed`.
+        status: String,
+        usd: Option<String>, carried_usd: Option<String>,
+        /// Why nothing is paid: `below_minimum`, `payee_change`, `screening` or `no_payee`.
+        waiting: Option<String>,
+        /// Base units of the token.
+        token_amount: Option<String>,
+        cumulative_token_amount: Option<String>, payee: Option<String>, receipts: Option<u64>, paid_at: Option<i64>,
+    }
+    /// Payouts.
+    PayoutList { object: String, data: Vec<Payout>, first_id: Option<String>, last_id: Option<String>, has_more: bool, }
+    /// A statement and its proofs.
+    PayoutStatement {
+        id: String,
+        /// Always `payout.statement`.
+        object: String,
+        /// The document and the broker's signature.
+        statement: JsonObject,
+        /// From the statement to the manifest's `statements_root`.
+        proof: Vec<String>,
+        manifest_hash: String,
+        claim: Option<PayoutClaim>,
+    }
+    /// What the contract's `claim` takes besides provider, payee and sum.
+    PayoutClaim { root: String, proof: Vec<String>, }
+    /// A payout's files, by name.
+    PayoutBundle {
+        id: String,
+        /// Always `payout.bundle`.
+        object: String,
+        files: BTreeMap<String, String>,
+    }
+    /// What a check of a payout found.
+    PayoutVerification {
+        id: String,
+        /// Always `payout.verification`.
+        object: String,
+        verified: bool, flaw: Option<String>, manifest_hash: Option<String>, leaves_root: Option<String>,
+        unsigned: Option<u64>, unvouched: Option<u64>,
+    }
+    /// Where a provider is paid.
+    PayoutAccount {
+        /// Always `payout_account`.
+        object: String,
+        /// CAIP-10.
+        account: Option<String>,
+        next_nonce: u64, pending: Option<PendingPayoutAccount>,
+    }
+    /// An account that does not count yet.
+    PendingPayoutAccount { account: String, nonce: u64, requested_at: i64, effective_at: i64, }
+    /// Another account, with both accounts' signatures over the typed data
+    /// `PayoutChange(bytes16 provider,uint64 nonce,string from,string to)`.
+    ChangePayoutAccount { account: String, nonce: u64, old_signature: String, new_signature: String, }
+    /// What is wrong with a receipt.
+    DisputeReceipt {
+        #[schema(min_length = 1, max_length = 2000)]
+        reason: String,
+    }
     /// What became of them.
     ReportsReply { accepted: u32, refused: Vec<RefusedReport>, }
     /// A report that was not taken.

@@ -110,8 +110,7 @@ fn may_meet(kind: Kind, status: &str) -> bool {
         "401" | "403" => kind.secured,
         "404" => kind.named,
         "409" | "422" => kind.repeatable(),
-        "413" => kind.body || kind.repeatable(),
-        "415" => kind.body,
+        "413" | "415" => kind.body,
         "503" => !kind.internal,
         _ => false,
     }

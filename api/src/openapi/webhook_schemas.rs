@@ -79,5 +79,16 @@ objects! {
         data: WebhookSubject,
     }
     /// What an event is about.
-    WebhookSubject { id: String, }
+    WebhookSubject {
+        id: String,
+        ;
+        /// Of a spend limit: which part of it was reached.
+        threshold_percent: u32,
+        /// Of a spend limit: the whole, in US dollars as a decimal string.
+        limit_usd: String,
+        /// Of a spend limit: what was charged when it was noticed, in US dollars as a decimal string.
+        spent_usd: String,
+        /// Of a spend limit that starts anew: since when charges count, in unix seconds.
+        window_starts_at: i64,
+    }
 }

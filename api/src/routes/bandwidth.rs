@@ -7,10 +7,9 @@ use axum::routing::post;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use protocol::session::MAX_BANDWIDTH_BYTES;
-use serde::Deserialize;
 
 use crate::error::ApiError;
-use crate::extract::{ProviderCaller, Query};
+use crate::extract::{Params, ProviderCaller};
 use crate::state::AppState;
 
 /// The routes of this file.
@@ -19,29 +18,21 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/providers/{provider}/bandwidth", route)
 }
 
-#[derive(Debug, Deserialize)]
-struct Wanted {
-    #[serde(default)]
-    download_bytes: usize,
-}
-
 type Answer = ([(HeaderName, HeaderValue); 2], Vec<u8>);
 
 /// Reads the whole body and answers with as many bytes as are asked for.
 #[tracing::instrument(name = "api.bandwidth.exchange", skip_all, fields(provider.id = %caller.provider))]
 async fn exchange(
     caller: ProviderCaller,
-    Query(wanted): Query<Wanted>,
+    params: Params,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Answer, ApiError> {
     body.map_err(|_| ApiError::too_large(MAX_BANDWIDTH_BYTES))?;
-    if wanted.download_bytes > MAX_BANDWIDTH_BYTES {
-        let message = format!("at most {MAX_BANDWIDTH_BYTES}");
-        return Err(ApiError::invalid("download_bytes", message).with_code("invalid_value"));
-    }
+    let most = i64::try_from(MAX_BANDWIDTH_BYTES).unwrap_or(i64::MAX);
+    let wanted = params.integer("download_bytes", 0..=most)?.and_then(|wanted| usize::try_from(wanted).ok());
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, vec![0; wanted.download_bytes]))
+    Ok((headers, vec![0; wanted.unwrap_or_default()]))
 }

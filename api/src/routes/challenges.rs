@@ -9,7 +9,7 @@ use http::StatusCode;
 use protocol::challenge::{self, Purpose};
 use protocol::event::Event;
 use protocol::session::{ChallengeView, CreateChallenge, VerifiedProvider, VerifyChallenge};
-use protocol::{ChallengeId, ProviderId, wallet};
+use protocol::{ChallengeId, ProviderId, Timestamp, wallet};
 use scheduler::provider::{Provider, ProviderState};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -128,7 +128,7 @@ async fn verify(
         return Err(ApiError::invalid("signature", message).with_code("invalid_value"));
     }
     match (challenge.purpose, provider.state) {
-        (Purpose::Register, ProviderState::Pending) => activate(&mut tx, &mut provider).await?,
+        (Purpose::Register, ProviderState::Pending) => activate(&mut tx, &mut provider, now).await?,
         (Purpose::KeyRotation, ProviderState::Active) => {
             keys::revoke_provider(&mut tx, provider.id, None, now).await?;
         }
@@ -146,8 +146,10 @@ async fn verify(
     Ok(Json(VerifiedProvider { provider: providers::view(&provider), key: issued.secret.expose().to_owned() }))
 }
 
-async fn activate(conn: &mut PgConnection, provider: &mut Provider) -> Result<(), ApiError> {
+async fn activate(conn: &mut PgConnection, provider: &mut Provider, now: Timestamp) -> Result<(), ApiError> {
     scheduler::store::providers::activate(conn, provider).await?;
+    billing::store::payees::open(conn, provider.id, provider.receipt_address, now).await?;
+    billing::store::payout_accounts::open(conn, provider.id, &provider.payout_account, now).await?;
     provider.state = ProviderState::Active;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use billing::store::receipts;
 use billing::store::views::{Generation, find_generation};
 use protocol::{NanoUsd, ProviderId, ReceiptId, RequestId, Timestamp};
 use scheduler::provider::Provider;
@@ -57,7 +58,7 @@ struct View {
     data_region: Option<String>,
     service_tier: Option<String>,
     request_id: RequestId,
-    /// Nobody is given receipts yet.
+    /// Its provider's receipt, once it is given.
     receipt_id: Option<ReceiptId>,
     attempts: Vec<AttemptView>,
     /// What was considered, where the request asked for it.
@@ -85,7 +86,9 @@ async fn show(
     let found = find_generation(&mut conn, payer.organization, request).await?.ok_or_else(not_found)?;
     let providers = providers(&mut conn, &found).await?;
     let region = region(&mut conn, &found).await?;
-    Ok(Json(Envelope { data: view(found, &providers, region) }))
+    let attempts: Vec<_> = found.attempts.iter().map(|attempt| attempt.attempt).collect();
+    let receipt = receipts::find_last(&mut conn, &attempts).await?;
+    Ok(Json(Envelope { data: view(found, &providers, region, receipt) }))
 }
 
 /// The providers that tried: a handful at most.
@@ -110,7 +113,12 @@ async fn region(conn: &mut PgConnection, generation: &Generation) -> Result<Opti
     Ok(Some(node.location.region.unwrap_or(node.location.country_code).to_ascii_lowercase()))
 }
 
-fn view(found: Generation, providers: &HashMap<ProviderId, Provider>, region: Option<String>) -> View {
+fn view(
+    found: Generation,
+    providers: &HashMap<ProviderId, Provider>,
+    region: Option<String>,
+    receipt_id: Option<ReceiptId>,
+) -> View {
     let ms = |from: Timestamp, to: Timestamp| to.unix_ms() - from.unix_ms();
     let (prompt, completion) = (found.units.prompt_total(), found.units.completion_total());
     let served = found.attempts.last().and_then(|attempt| providers.get(&attempt.provider));
@@ -133,7 +141,7 @@ fn view(found: Generation, providers: &HashMap<ProviderId, Provider>, region: Op
         data_region: region,
         service_tier: found.service_tier,
         request_id: found.request,
-        receipt_id: None,
+        receipt_id,
         attempts: found
             .attempts
             .into_iter()

@@ -18,6 +18,8 @@ use crate::store::orders::{self, Order, OrderKind};
 const INTERVAL_MS: u64 = 5_000;
 /// Lines a heartbeat may carry: as many as a node may have offers, and more GPUs than a machine takes.
 const MAX_LINES: usize = 100;
+/// The end of what is stored of a beat's number.
+const MAX_SEQ: u64 = i64::MAX.cast_unsigned();
 /// How long a resume is repeated. Later a node that drains does so for reasons of its own.
 const RESUME_FOR: Duration = Duration::from_secs(60);
 
@@ -33,8 +35,14 @@ async fn beat(
     caller: NodeCaller,
     Json(mut body): Json<Heartbeat>,
 ) -> Result<Json<HeartbeatReply>, ApiError> {
-    if body.offers.len() > MAX_LINES || body.gpus.len() > MAX_LINES {
-        return Err(ApiError::invalid("offers", format!("at most {MAX_LINES} lines")));
+    for (field, lines) in [("offers", body.offers.len()), ("gpus", body.gpus.len())] {
+        if lines > MAX_LINES {
+            return Err(ApiError::invalid(field, format!("at most {MAX_LINES} lines")).with_code("invalid_value"));
+        }
+    }
+    // Past it no later one could be told from this, and the node would never be heard again.
+    if body.seq >= MAX_SEQ {
+        return Err(ApiError::invalid("seq", format!("below {MAX_SEQ}")).with_code("invalid_value"));
     }
     let now = app.env.now();
     let mut conn = app.db.acquire().await?;

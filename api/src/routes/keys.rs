@@ -13,6 +13,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::list::{Deleted, List};
+use super::organization::LAST_SECOND;
 use crate::error::ApiError;
 use crate::extract::{Json, Manager, Page, Path, given, not_found};
 use crate::keys::Holder;
@@ -95,6 +96,9 @@ async fn create(
     Json(body): Json<CreateKey>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     check::label("name", &body.name, MAX_NAME)?;
+    if body.expires_at.is_some_and(|at| at > LAST_SECOND) {
+        return Err(ApiError::invalid("expires_at", "lies past the year 9999").with_code("invalid_value"));
+    }
     let expires_at = body.expires_at.map(Timestamp::from_unix_seconds);
     if expires_at.is_some_and(|at| at <= app.env.now()) {
         return Err(ApiError::invalid("expires_at", "lies in the past").with_code("invalid_value"));

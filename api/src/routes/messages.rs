@@ -31,32 +31,31 @@ async fn create(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (connection, body) = inference::read(&app, Work::Chat, request).await?;
-    let messages::Request { chat, wants } = messages::read(&body)?;
-    let asked = Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Messages(wants)) };
-    inference::answer(&app, &context, &caller, connection, asked).await
+    let ask = |body: Bytes| {
+        let messages::Request { chat, wants } = messages::read(&body)?;
+        Ok(Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Messages(wants)) })
+    };
+    inference::answer(&app, &context, &caller, Work::Chat, request, ask).await
 }
 
 /// Counts what a conversation would come to, without asking a model. Costs nothing.
 #[tracing::instrument(name = "api.messages.count_tokens", level = "debug", skip_all)]
 async fn count_tokens(State(app): State<AppState>, caller: Caller, request: Request) -> Result<Response, ApiError> {
-    let (_, body) = inference::read(&app, Work::Chat, request).await?;
-    let mut permit = app.limits.enter(&caller).await?;
-    permit.count();
-    let rate = app.limits.standing(&caller);
-    let mut response = count(&app, &caller, &body).await.map_err(|error| error.with_rate(rate))?;
-    rate.write(response.headers_mut());
-    Ok(response)
+    let counted = count(&app, &caller, request).await;
+    inference::with_rate(counted, app.limits.standing(&caller))
 }
 
-async fn count(app: &AppState, caller: &Caller, body: &Bytes) -> Result<Response, ApiError> {
-    let chat = Bytes::from(messages::count_tokens_request(body)?);
+async fn count(app: &AppState, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+    let (_, body) = inference::read(app, Work::Chat, request).await?;
+    let mut permit = app.limits.enter(caller).await?;
+    permit.count();
+    let chat = Bytes::from(messages::count_tokens_request(&body)?);
     let envelope = Envelope::parse(&chat)?;
     let model = ModelRef { id: envelope.model.clone(), suffix: envelope.suffix };
+    let count = placing::count(app, &envelope, &chat, &model, caller.organization).await?;
     if app.scheduler.snapshot().model(&model.id).is_none() {
         return Err(ApiError::model_not_found(&model.id));
     }
-    let count = placing::count(app, &envelope, &chat, &model, caller.organization).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     Ok((json, messages::token_count(u64::from(count.likely))).into_response())
 }
@@ -65,7 +64,12 @@ async fn count(app: &AppState, caller: &Caller, body: &Bytes) -> Result<Response
 pub fn in_their_words(request: RequestId, mut response: Response) -> Response {
     let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
     let status = response.status().as_u16();
-    let body = messages::error_body(status, told.code, &told.message, &request.to_string());
+    // Their shape has no place for the field at fault: the words name it.
+    let message = match &told.param {
+        Some(param) if !told.message.contains(param.as_str()) => format!("{param}: {}", told.message),
+        _ => told.message,
+    };
+    let body = messages::error_body(status, told.code, &message, &request.to_string());
     let (mut parts, _) = response.into_parts();
     parts.status = StatusCode::from_u16(messages::error_status(status)).unwrap_or(parts.status);
     parts.headers.remove(header::CONTENT_LENGTH);

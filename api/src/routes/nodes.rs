@@ -20,7 +20,7 @@ use super::providers;
 use crate::check;
 use crate::diagnosis;
 use crate::error::ApiError;
-use crate::extract::{Json, Page, Path, ProviderCaller, Supplier};
+use crate::extract::{Json, NoFields, Page, Path, ProviderCaller, Supplier};
 use crate::state::AppState;
 use crate::store;
 use crate::store::audit::{self, Actor, Entry};
@@ -232,6 +232,7 @@ async fn resume(
     State(app): State<AppState>,
     caller: ProviderCaller,
     Path((_, node)): Path<(ProviderId, NodeId)>,
+    Json(_): Json<NoFields>,
 ) -> Result<Json<NodeView>, ApiError> {
     let order = Order { kind: OrderKind::Resume, reason: None, deadline_at: None, given_at: app.env.now() };
     let mut tx = app.db.begin().await?;

@@ -3,6 +3,8 @@
 
 mod admin_keys;
 mod audit_logs;
+mod documents;
+mod ledger;
 mod model_permissions;
 mod project_keys;
 mod projects;
@@ -20,7 +22,7 @@ use crate::store::audit::{Actor, Entry};
 /// Longest name of anything.
 const MAX_NAME: usize = 200;
 /// The last second a time may name: the end of the year 9999.
-const LAST_SECOND: i64 = 253_402_300_799;
+pub(super) const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Every route under `/organization`.
 pub fn routes() -> Router<AppState> {
@@ -34,6 +36,8 @@ pub fn routes() -> Router<AppState> {
         .merge(admin_keys::routes())
         .merge(audit_logs::routes())
         .merge(usage::routes())
+        .merge(ledger::routes())
+        .merge(documents::routes())
 }
 
 /// A change the holder of an admin key made, now.

@@ -15,7 +15,9 @@ use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{bandwidth, challenges, earnings, heartbeats, models, nodes, offers, reports, sessions};
+use super::{
+    bandwidth, challenges, earnings, heartbeats, models, nodes, offers, receipt_keys, receipts, reports, sessions,
+};
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{Json, ProviderCaller};
@@ -40,6 +42,8 @@ pub fn routes() -> Router<AppState> {
         .merge(offers::routes())
         .merge(heartbeats::routes())
         .merge(reports::routes())
+        .merge(receipt_keys::routes())
+        .merge(receipts::routes())
         .merge(earnings::routes())
         .merge(bandwidth::routes())
 }

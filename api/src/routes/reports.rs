@@ -4,10 +4,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use billing::store::reports::Kept;
-use ed25519_dalek::VerifyingKey;
-use protocol::receipt::{SignedReport, verify_all};
+use protocol::receipt::SignedReport;
 use protocol::session::{MAX_REPORTS, PutReports, RefusedReport, ReportsReply};
-use protocol::{NodeId, ProviderId};
+use protocol::typed::Domain;
+use protocol::wallet::Address;
+use protocol::{NodeId, ProviderId, Timestamp};
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -37,12 +38,14 @@ async fn put(
     }
     let mut conn = app.db.acquire().await?;
     let node = nodes::owned(&mut conn, caller.provider, caller.node).await?;
+    let keys = billing::store::receipt_keys::list_of_node(&mut conn, node.id).await?;
     drop(conn);
-    // A full call is some 10 ms of signatures: not on a thread that relays streams.
-    let sorting = tokio::task::spawn_blocking(move || sort(&node.public_key, node.id, body.reports));
+    let domain = app.config.receipts.domain();
+    // A full call is some 50 ms of signatures: not on a thread that relays streams.
+    let sorting = tokio::task::spawn_blocking(move || sort(&keys, &domain, node.id, body.reports));
     let (believed, mut refused) = sorting.await.map_err(|error| ApiError::internal(&error))?;
     let mut tx = app.db.begin().await?;
-    let unkept = keep_all(&mut tx, caller.provider, &believed).await?;
+    let unkept = keep_all(&mut tx, caller.provider, &believed, app.env.now()).await?;
     tx.commit().await?;
     let accepted = u32::try_from(believed.len() - unkept.len()).unwrap_or(u32::MAX);
     refused.extend(unkept);
@@ -54,9 +57,10 @@ async fn keep_all(
     conn: &mut PgConnection,
     provider: ProviderId,
     believed: &[SignedReport],
+    now: Timestamp,
 ) -> Result<Vec<RefusedReport>, sqlx::Error> {
     let mut savepoint = conn.begin().await?;
-    match billing::store::reports::keep_all(&mut savepoint, provider, believed).await {
+    match billing::store::reports::keep_all(&mut savepoint, provider, believed, now).await {
         Ok(foreign) => {
             savepoint.commit().await?;
             Ok(foreign.into_iter().map(|attempt| RefusedReport { attempt, reason: NOT_YOURS.to_owned() }).collect())
@@ -65,7 +69,7 @@ async fn keep_all(
             savepoint.rollback().await?;
             let mut unkept = Vec::new();
             for report in believed {
-                if let Some(reason) = keep(conn, provider, report).await? {
+                if let Some(reason) = keep(conn, provider, report, now).await? {
                     unkept.push(RefusedReport { attempt: report.report.attempt, reason: reason.to_owned() });
                 }
             }
@@ -81,9 +85,10 @@ async fn keep(
     conn: &mut PgConnection,
     provider: ProviderId,
     report: &SignedReport,
+    now: Timestamp,
 ) -> Result<Option<&'static str>, sqlx::Error> {
     let mut savepoint = conn.begin().await?;
-    match billing::store::reports::keep(&mut savepoint, provider, report).await {
+    match billing::store::reports::keep(&mut savepoint, provider, report, now).await {
         Ok(Kept::New | Kept::Earlier) => {
             savepoint.commit().await?;
             Ok(None)
@@ -100,28 +105,26 @@ fn is_out_of_range(error: &sqlx::Error) -> bool {
 }
 
 /// Parts reports that this node signed about its own work from those it did not.
-fn sort(public_key: &[u8; 32], node: NodeId, reports: Vec<SignedReport>) -> (Vec<SignedReport>, Vec<RefusedReport>) {
-    let key = VerifyingKey::from_bytes(public_key);
-    let own = reports.iter().all(|report| report.report.node == node);
-    if let (true, Ok(key)) = (own, &key)
-        && verify_all(&reports, key).is_ok()
-    {
-        return (reports, Vec::new());
-    }
-    // Something in it is wrong: only one by one tells what.
+fn sort(
+    keys: &[Address],
+    domain: &Domain,
+    node: NodeId,
+    reports: Vec<SignedReport>,
+) -> (Vec<SignedReport>, Vec<RefusedReport>) {
     let (mut believed, mut refused) = (Vec::with_capacity(reports.len()), Vec::new());
     for report in reports {
         let reason = if report.report.node != node {
-            Some("the report is about another node".to_owned())
+            Some("the report is about another node")
+        } else if report.signer(domain).is_ok_and(|signer| keys.contains(&signer)) {
+            None
         } else {
-            match &key {
-                Ok(key) => report.verify(key).err().map(|error| error.to_string()),
-                Err(_) => Some("the node's stored key can't be used".to_owned()),
-            }
+            Some("the report is not signed by a receipt key of this node")
         };
         match reason {
             None => believed.push(report),
-            Some(reason) => refused.push(RefusedReport { attempt: report.report.attempt, reason }),
+            Some(reason) => {
+                refused.push(RefusedReport { attempt: report.report.attempt, reason: reason.to_owned() });
+            }
         }
     }
     (believed, refused)

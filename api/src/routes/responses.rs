@@ -28,10 +28,11 @@ async fn create(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (connection, body) = inference::read(&app, Work::Chat, request).await?;
-    let responses::Request { chat, echo, .. } = responses::read(&body)?;
-    let asked = Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Responses(Box::new(echo))) };
-    inference::answer(&app, &context, &caller, connection, asked).await
+    let ask = |body: Bytes| {
+        let responses::Request { chat, echo, .. } = responses::read(&body)?;
+        Ok(Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Responses(Box::new(echo))) })
+    };
+    inference::answer(&app, &context, &caller, Work::Chat, request, ask).await
 }
 
 /// There never is one.

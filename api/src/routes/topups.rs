@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use billing::store::topups::{self, Which};
 use billing::{Cards, Topup, TopupState};
 use http::StatusCode;
-use protocol::{NanoUsd, Timestamp, TopupId};
+use protocol::{CardId, NanoUsd, Timestamp, TopupId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
@@ -40,6 +40,10 @@ struct View {
     status: &'static str,
     amount_usd: NanoUsd,
     tax_usd: NanoUsd,
+    /// The saved card it was charged to, nobody being asked.
+    payment_method: Option<CardId>,
+    /// The bank's word for why that card was declined.
+    decline_code: Option<String>,
     /// Where it is paid, while it can be.
     checkout_url: Option<String>,
     receipt_url: Option<String>,
@@ -90,7 +94,8 @@ async fn show(State(app): State<AppState>, manager: Manager, Path(id): Path<Topu
     Ok(Json(view(found.ok_or_else(not_found)?)))
 }
 
-fn check_url(url: &str) -> Result<&str, ApiError> {
+/// A place to come back to.
+pub(super) fn check_url(url: &str) -> Result<&str, ApiError> {
     let is_web = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
     if is_web && url.len() <= MAX_URL {
         return Ok(url);
@@ -105,6 +110,8 @@ fn view(topup: Topup) -> View {
         status: topup.state.as_str(),
         amount_usd: topup.amount,
         tax_usd: topup.tax,
+        payment_method: topup.card,
+        decline_code: topup.decline_code,
         checkout_url: topup.checkout_url.filter(|_| topup.state == TopupState::Open),
         receipt_url: topup.receipt_url,
         invoice_url: topup.invoice_url,

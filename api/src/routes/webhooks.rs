@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 
 use crate::check;
 use crate::error::ApiError;
-use crate::extract::{Admin, Json, Path, ProviderCaller};
+use crate::extract::{Admin, Json, NoFields, Path, ProviderCaller};
 use crate::state::{App, AppState};
 use crate::store::audit::{self, Actor, Entry};
 use crate::store::webhooks::{self as store, Endpoint};
@@ -214,6 +214,7 @@ async fn rotate<K: Keeper>(
     State(app): State<AppState>,
     keeper: K,
     Path(which): Path<Which>,
+    Json(_): Json<NoFields>,
 ) -> Result<Json<View>, ApiError> {
     let secret = WebhookSecret::mint(&app.env);
     let mut tx = app.db.begin().await?;
@@ -246,8 +247,8 @@ async fn get_of(conn: &mut PgConnection, owner: Owner, id: WebhookId) -> Result<
 
 fn judge(app: &App, owner: Owner, endpoint: &Endpoint) -> Result<(), ApiError> {
     let invalid = |field: &str, message: String| ApiError::invalid(field, message).with_code("invalid_value");
-    if endpoint.url.len() > MAX_URL {
-        return Err(invalid("url", format!("at most {MAX_URL} characters")));
+    if endpoint.url.len() > MAX_URL || endpoint.url.chars().any(char::is_control) {
+        return Err(invalid("url", format!("at most {MAX_URL} characters without control characters")));
     }
     let reachable = check_target(&endpoint.url, app.config.webhooks.allow_private);
     reachable.map_err(|refusal| invalid("url", refusal.to_string()))?;

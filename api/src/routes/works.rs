@@ -38,7 +38,6 @@ async fn create(
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (connection, body) = inference::read(&app, work, request).await?;
-    let asked = Asked { work, body, dialect: None };
-    inference::answer(&app, &context, &caller, connection, asked).await
+    let ask = |body| Ok(Asked { work, body, dialect: None });
+    inference::answer(&app, &context, &caller, work, request, ask).await
 }

@@ -98,6 +98,28 @@ pub async fn list_all(conn: &mut PgConnection) -> Result<Vec<RateLimit>, sqlx::E
         .collect()
 }
 
+/// What was set for one scope: for all models together first, then for single ones by their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_set(conn: &mut PgConnection, scope: LimitScope) -> Result<Vec<RateLimit>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select model, max_requests_per_minute, max_tokens_per_minute, max_concurrency from rate_limits
+          where scope_kind = $1 and scope_id = $2 order by model <> $3, model",
+        scope.kind(),
+        scope.uuid(),
+        ALL_MODELS,
+    )
+    .fetch_all(conn)
+    .await?;
+    let limits = rows.into_iter().map(|row| RateLimit {
+        scope,
+        model: row.model,
+        limits: Limits::of(row.max_requests_per_minute, row.max_tokens_per_minute, row.max_concurrency),
+    });
+    Ok(limits.collect())
+}
+
 /// What binds one scope for one model; nothing at all where nothing was said.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::{Host, Url};
+
+use crate::lanes;
 
 use super::{NodeRequest, NodeResponse, SendError};
 
@@ -42,14 +45,18 @@ pub struct DirectConfig {
     pub allow_private: bool,
     /// Longest wait for a connection: its name, its socket and its TLS together.
     pub connect_timeout: Duration,
+    /// Lanes of the server: each keeps connections of its own.
+    pub lanes: usize,
 }
 
+type HttpClient = Client<Bounded<Https>, BoxBody<Bytes, std::convert::Infallible>>;
 type Https = HttpsConnector<HttpConnector<PublicResolver>>;
 
 /// The client for direct nodes: HTTP/1.1 with keep-alive.
 #[derive(Clone)]
 pub struct Direct {
-    client: Client<Bounded<Https>, BoxBody<Bytes, std::convert::Infallible>>,
+    /// The shared runtime's, and one for each lane.
+    clients: Arc<[HttpClient]>,
     allow_private: bool,
     connect_timeout: Duration,
 }
@@ -68,11 +75,14 @@ impl Direct {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build(Bounded { inner: https, limit: config.connect_timeout });
-        Self { client, allow_private: config.allow_private, connect_timeout: config.connect_timeout }
+        let client = || {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Duration::from_secs(60))
+                .build(Bounded { inner: https.clone(), limit: config.connect_timeout })
+        };
+        let clients = (0..=config.lanes).map(|_| client()).collect();
+        Self { clients, allow_private: config.allow_private, connect_timeout: config.connect_timeout }
     }
 
     /// Sends a request to `base_url` + the request's path.
@@ -105,7 +115,8 @@ impl Direct {
     }
 
     async fn call(&self, request: NodeRequest) -> Result<NodeResponse, SendError> {
-        self.client.request(request).await.map_err(|error| {
+        let client = self.clients.get(lanes::here()).unwrap_or(&self.clients[0]);
+        client.request(request).await.map_err(|error| {
             if error.is_connect() && is_timeout(&error) {
                 SendError::ConnectTimeout(self.connect_timeout)
             } else {
@@ -283,7 +294,7 @@ mod tests {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("https://{}/v1", silent.local_addr().unwrap());
         let limit = Duration::from_millis(200);
-        let direct = Direct::new(DirectConfig { allow_private: true, connect_timeout: limit });
+        let direct = Direct::new(DirectConfig { allow_private: true, connect_timeout: limit, lanes: 0 });
         let request = http::Request::post("http://node/v1/chat/completions");
         let request = request.body(BoxBody::new(http_body_util::Empty::new())).unwrap();
         let sent = tokio::time::timeout(10 * limit, direct.send(&base_url, None, request)).await;
@@ -328,7 +339,8 @@ mod tests {
 
     #[test]
     fn a_literal_address_is_judged_at_each_call_too() {
-        let direct = Direct::new(DirectConfig { allow_private: false, connect_timeout: Duration::from_secs(1) });
+        let direct =
+            Direct::new(DirectConfig { allow_private: false, connect_timeout: Duration::from_secs(1), lanes: 0 });
         let path = Uri::from_static("/v1/chat/completions");
         assert!(matches!(direct.target("https://127.0.0.1:1/v1", &path), Err(Refusal::Private(_))));
         let target = direct.target("https://gpu.example/api/v1/", &path).unwrap();

@@ -52,7 +52,7 @@ impl Deliverer {
     pub fn new(app: AppState) -> Self {
         let config = &app.config.webhooks;
         let connect_timeout = Duration::from_millis(config.connect_timeout_ms);
-        let direct = Direct::new(DirectConfig { allow_private: config.allow_private, connect_timeout });
+        let direct = Direct::new(DirectConfig { allow_private: config.allow_private, connect_timeout, lanes: 0 });
         let answer_timeout = Duration::from_millis(config.answer_timeout_ms);
         let sender = Sender { direct, answer_timeout, app };
         Self { sender, slots: Arc::new(Semaphore::new(SLOTS)) }

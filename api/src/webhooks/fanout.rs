@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use platform::outbox::{self, BATCH, Consumer, Drained, Recorded};
 use platform::worker::{Next, Worker};
-use protocol::event::Event;
+use protocol::event::{Event, Spender};
 use protocol::{Env, EventId, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
 use super::Owner;
@@ -29,8 +29,8 @@ struct Reader {
 struct News {
     owner: Owner,
     kind: &'static str,
-    /// The id of what it happened to.
-    object: String,
+    /// The id of what it happened to, and what else there is to say.
+    data: Value,
 }
 
 impl Fanout {
@@ -85,9 +85,43 @@ async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, sc
             Ok(found.map(|found| News {
                 owner: Owner::Provider(found.provider),
                 kind: "provider.node.offline",
-                object: node.to_string(),
+                data: json!({ "id": node }),
             }))
         }
+        Event::SpendThresholdReached { organization, spender, threshold_percent, limit, spent, window_starts_at } => {
+            let (kind, id) = match spender {
+                Spender::Key(key) => ("key.spend_limit.threshold_reached", key.to_string()),
+                Spender::Project(project) => ("project.spend_limit.threshold_reached", project.to_string()),
+                Spender::Organization(whole) => ("organization.spend_limit.threshold_reached", whole.to_string()),
+            };
+            let mut data = json!({
+                "id": id, "threshold_percent": threshold_percent, "limit_usd": limit, "spent_usd": spent,
+            });
+            if let Some(from) = window_starts_at {
+                data["window_starts_at"] = from.unix_seconds().into();
+            }
+            Ok(Some(News { owner: Owner::Organization(*organization), kind, data }))
+        }
+        Event::RechargeDeclined { organization, topup, .. } => Ok(Some(News {
+            owner: Owner::Organization(*organization),
+            kind: "credits.auto_recharge.declined",
+            data: json!({ "id": topup }),
+        })),
+        Event::RechargeStopped { organization, topup, .. } => Ok(Some(News {
+            owner: Owner::Organization(*organization),
+            kind: "credits.auto_recharge.stopped",
+            data: json!({ "id": topup }),
+        })),
+        Event::PayoutPaid { provider, payout } => Ok(Some(News {
+            owner: Owner::Provider(*provider),
+            kind: "provider.payout.paid",
+            data: json!({ "id": payout }),
+        })),
+        Event::PayoutChangeRequested { provider } => Ok(Some(News {
+            owner: Owner::Provider(*provider),
+            kind: "provider.payout_account.change_requested",
+            data: json!({ "id": provider }),
+        })),
         Event::KeyRevoked { .. }
         | Event::AccountSuspended { .. }
         | Event::CreditGranted { .. }
@@ -97,7 +131,7 @@ async fn news(conn: &mut PgConnection, event: &Event) -> Result<Option<News>, sc
 
 fn body(id: EventId, at: Timestamp, news: &News) -> String {
     let body = json!({
-        "id": id, "object": "event", "created_at": at.unix_seconds(), "type": news.kind, "data": { "id": news.object },
+        "id": id, "object": "event", "created_at": at.unix_seconds(), "type": news.kind, "data": news.data,
     });
     body.to_string()
 }

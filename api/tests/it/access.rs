@@ -22,8 +22,13 @@ fn filled(path: &str) -> String {
         .replace("{project}", &format!("proj_{nobody}"))
         .replace("{service_account}", &format!("svcacct_{nobody}"))
         .replace("{key}", &format!("key_{nobody}"))
+        .replace("{payment_method}", &format!("card_{nobody}"))
         .replace("{topup}", &format!("topup_{nobody}"))
+        .replace("{receipt}", &format!("rcpt_{nobody}"))
+        .replace("{payout}", &format!("payout_{nobody}"))
+        .replace("{epoch}", "1")
         .replace("{webhook}", &format!("whk_{nobody}"))
+        .replace("{document}", &format!("doc_{nobody}"))
         .replace("{id}", "resp_1");
     assert!(!filled.contains('{'), "an id of {path} is not known here");
     let bare = ["/health/", "/hooks/", "/metrics", "/openapi", "/docs"].iter().any(|own| filled.starts_with(own));

@@ -1,177 +1,40 @@
 //! What callers send that can't be served: each refused in one shape, with words, and for nothing.
 
+mod accounts;
+mod cast;
+mod census;
+mod desk;
+mod inference;
+mod money;
+mod providers;
+mod table;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use api::router::{dress, router};
+use api::router::dress;
+use api::routes::ROUTES;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, Request};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tower::ServiceExt as _;
 
+use self::desk::{CHAT, Desk, Refused};
 use crate::support::{TestApp, text};
 
-const CHAT: &str = "/v1/chat/completions";
-
-struct Desk {
-    test: TestApp,
-    key: String,
-    organization: String,
-}
-
-struct Refused {
-    status: StatusCode,
-    headers: HeaderMap,
-    error: Value,
-}
-
-impl Desk {
-    /// A customer with money, so that only the request can be at fault.
-    async fn open() -> Self {
-        let test = TestApp::start_with(|config| config.gateway.max_body_bytes = 64 * 1024).await;
-        let (organization, key) = test.customer().await;
-        test.admin(&["grant", "--org", &organization, "--usd", "5.00", "--expires-days", "30"]).await;
-        test.admin(&["model", "add", "--id", "org/name", "--context-length", "4096"]).await;
-        Self { test, key, organization }
-    }
-
-    async fn send(&self, request: Request<Body>) -> Refused {
-        Refused::read(router(self.test.app.clone()).oneshot(request).await.unwrap()).await
-    }
-
-    async fn post(&self, body: impl Into<Body>) -> Refused {
-        let request = Request::post(CHAT).header("authorization", format!("Bearer {}", self.key));
-        self.send(request.header("content-type", "application/json").body(body.into()).unwrap()).await
-    }
-
-    async fn nothing_was_charged(&self) {
-        let rows = sqlx::query_scalar!(r#"select count(*) as "count!" from usage"#);
-        assert_eq!(rows.fetch_one(&self.test.app.db).await.unwrap(), 0);
-        let credits = self.test.get("/v1/credits").bearer(&self.key).send().await;
-        assert_eq!(credits.json, json!({ "data": { "total_credits": "5.00", "total_usage": "0.00" } }));
-        let shown = self.test.admin(&["org", "show", &self.organization]).await;
-        assert_eq!(shown["total_credits_usd"], "5.00");
-        assert!(billing::reconcile::reconcile(&self.test.app.db).await.unwrap().is_green());
-    }
-}
-
-impl Refused {
-    async fn read(response: Response) -> Self {
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, 1 << 20).await.unwrap();
-        let body: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {bytes:?}"));
-        let keys: Vec<_> = body.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["error"], "{body}");
-        let refused = Refused { status: parts.status, headers: parts.headers, error: body["error"].clone() };
-        refused.is_in_shape();
-        refused
-    }
-
-    /// The one shape of errors, and the headers every answer has.
-    fn is_in_shape(&self) {
-        let error = self.error.as_object().unwrap();
-        for key in ["message", "type", "param", "code"] {
-            assert!(error.contains_key(key), "{key} is missing: {error:?}");
-        }
-        assert!(error["message"].as_str().is_some_and(|words| !words.is_empty()), "{error:?}");
-        assert!(error["type"].is_string(), "{error:?}");
-        for key in error.keys() {
-            assert!(["message", "type", "param", "code", "metadata", "availability"].contains(&key.as_str()), "{key}");
-        }
-        assert_eq!(self.header("content-type"), Some("application/json"));
-        let id = self.header("x-request-id").unwrap();
-        assert!(id.starts_with("req_") && id.len() == 36, "{id}");
-        assert_eq!(self.header("openai-version"), Some("2020-10-01"));
-        assert!(self.header("openai-processing-ms").unwrap().parse::<u64>().is_ok());
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    fn code(&self) -> Option<&str> {
-        self.error["code"].as_str()
-    }
-
-    fn param(&self) -> Option<&str> {
-        self.error["param"].as_str()
-    }
-}
-
-#[tokio::test]
-async fn a_field_of_the_wrong_type_or_range_is_named_by_its_path() {
-    let desk = Desk::open().await;
-    let cases = [
-        (json!({ "model": 5 }), "model"),
-        (json!({ "model": "" }), "model"),
-        (json!({ "messages": {} }), "messages"),
-        (json!({ "messages": [] }), "messages"),
-        (json!({ "messages": [{ "role": "user", "content": 5 }] }), "messages[0].content"),
-        (
-            json!({ "messages": [{ "role": "user", "content": "a" }, { "role": "nobody", "content": "a" }] }),
-            "messages[1].role",
-        ),
-        (json!({ "stream": "yes" }), "stream"),
-        (json!({ "max_tokens": 0 }), "max_tokens"),
-        (json!({ "max_tokens": 1.5 }), "max_tokens"),
-        (json!({ "max_completion_tokens": "many" }), "max_completion_tokens"),
-        (json!({ "temperature": 2.1 }), "temperature"),
-        (json!({ "top_p": -0.1 }), "top_p"),
-        (json!({ "n": 129 }), "n"),
-        (json!({ "n": 0 }), "n"),
-        (json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs"),
-        (json!({ "stop": ["a", "b", "c", "d", "e"] }), "stop"),
-        (json!({ "logit_bias": { "5": 101 } }), "logit_bias.5"),
-        (json!({ "reasoning_effort": "heroic" }), "reasoning_effort"),
-        (json!({ "service_tier": "gold" }), "service_tier"),
-        (json!({ "response_format": { "type": "xml" } }), "response_format.type"),
-        (json!({ "metadata": { "key": 5 } }), "metadata.key"),
-        (json!({ "safety_identifier": "x".repeat(65) }), "safety_identifier"),
-        (json!({ "stream_options": { "include_usage": true } }), "stream_options"),
-        (json!({ "provider": { "sort_by": "price" } }), "provider.sort_by"),
-        (json!({ "provider": { "quantizations": ["fp3"] } }), "provider.quantizations[0]"),
-        (json!({ "provider": 5 }), "provider"),
-    ];
-    for (fields, param) in cases {
-        let mut body = json!({ "model": "org/name", "messages": [{ "role": "user", "content": "hello" }] });
-        fields.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
-        let refused = desk.post(body.to_string()).await;
-        assert_eq!((refused.status.as_u16(), refused.param()), (400, Some(param)), "{body}: {}", refused.error);
-        assert_eq!(refused.error["type"], "invalid_request_error");
-    }
-    desk.nothing_was_charged().await;
-}
-
-#[tokio::test]
-async fn a_body_that_is_no_request_is_refused_as_a_whole() {
-    let desk = Desk::open().await;
-    let good = r#""messages":[{"role":"user","content":"hello"}]"#;
-    let deep = format!(r#"{{"model":"org/name",{good},"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
-    let bodies: [(&str, Vec<u8>); 10] = [
-        ("nothing", Vec::new()),
-        ("half an object", br#"{"model": "org/name""#.to_vec()),
-        ("no JSON", b"hello".to_vec()),
-        ("an array", b"[]".to_vec()),
-        ("null", b"null".to_vec()),
-        ("two values", format!(r#"{{"model":"org/name",{good}}} {{}}"#).into_bytes()),
-        ("a field twice", format!(r#"{{"model":"org/name","model":"org/other",{good}}}"#).into_bytes()),
-        ("deep nesting", deep.into_bytes()),
-        (
-            "bytes that are no text",
-            [br#"{"model":"org/name","messages":[{"role":"user","content":""#.as_slice(), b"\xff\xfe\"}]}"].concat(),
-        ),
-        ("half a surrogate", br#"{"model":"org/\ud800","messages":[{"role":"user","content":"x"}]}"#.to_vec()),
-    ];
-    for (what, body) in bodies {
-        let refused = desk.post(body).await;
-        assert_eq!(refused.status, 400, "{what}: {}", refused.error);
-        assert_eq!(refused.error["type"], "invalid_request_error", "{what}");
-    }
-    desk.nothing_was_charged().await;
+#[test]
+fn every_route_that_takes_a_body_is_in_a_table() {
+    let tables = [inference::table(), money::table(), accounts::table(), providers::table()];
+    let listed: Vec<(&str, &str)> = tables.iter().flatten().map(|endpoint| (endpoint.method, endpoint.route)).collect();
+    let unique: BTreeSet<(&str, &str)> = listed.iter().copied().collect();
+    assert_eq!(unique.len(), listed.len(), "an endpoint is in two tables");
+    let routes = ROUTES.iter().filter(|(method, ..)| ["POST", "PATCH"].contains(method));
+    assert_eq!(unique, routes.map(|(method, route, _)| (*method, *route)).collect());
 }
 
 #[tokio::test]

@@ -228,3 +228,85 @@ async fn what_an_admin_sets_for_a_project_is_kept_at_once() {
     assert_eq!(ask(&live, &customer, json!({})).await.status, 200);
     assert_limited(&ask(&live, &customer, json!({})).await);
 }
+
+const OTHER: &str = "org/other";
+
+/// Two models, and a node that fails for the first before it has said a word.
+async fn two_models() -> Live {
+    let mut live = Live::start().await;
+    live.admin(&["model", "add", "--id", OTHER, "--context-length", "32768"]).await;
+    live.app.refresh_catalogue().await.unwrap();
+    let price = |usd| protocol::Price::per_million(usd).unwrap();
+    let setup = Setup::default().pace(400, 20.0);
+    live.launch_offer(2, &setup, node::config::OfferConfig::new(OTHER, price("1"), price("10"))).await;
+    live.until_ready(&setup).await;
+    live.break_node(0, Fault::Refuse { status: 500 });
+    live
+}
+
+#[tokio::test]
+async fn a_model_that_is_fallen_back_to_is_counted_and_limited_as_itself() {
+    let live = two_models().await;
+    let customer = customer(&live).await;
+    limit(&live, LimitScope::Project(customer.project), OTHER, requests(1)).await;
+    let first = ask(&live, &customer, json!({ "models": [OTHER], "max_tokens": 5 })).await;
+    assert_eq!((first.status.as_u16(), &first.json["model"]), (200, &json!(OTHER)), "{}", first.json);
+    assert_eq!(number(&first, "x-ratelimit-limit-requests"), 1, "its own limit is the tightest");
+    let again = ask(&live, &customer, json!({ "model": OTHER })).await;
+    assert_limited(&again);
+    assert!(text(&again.json["error"]["message"]).contains(OTHER));
+    // One whose limit is used up is passed over: what is told is why the first could not answer.
+    let failed = ask(&live, &customer, json!({ "models": [OTHER] })).await;
+    assert_eq!((failed.status.as_u16(), failed.code()), (502, Some("provider_error")), "{}", failed.json);
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn what_a_model_took_of_its_limits_is_free_again_when_another_is_turned_to() {
+    let live = two_models().await;
+    let customer = customer(&live).await;
+    limit(&live, LimitScope::Key(customer.key), MODEL, places(1)).await;
+    // Room for one answer of this length, not for two.
+    limit(&live, LimitScope::Key(customer.key), rate_limits::ALL_MODELS, tokens(3_000)).await;
+    let fields = json!({ "models": [OTHER], "max_tokens": 2_000, "stream": true });
+    let mut first = live.chat_as(&customer.secret, fields).await;
+    assert_eq!(first.status, 200);
+    first.until_text().await;
+    let left: u64 = first.header("x-ratelimit-remaining-tokens").unwrap().parse().unwrap();
+    assert!((500..1_000).contains(&left), "{left} are left beside one answer of up to 2000");
+    let second = ask(&live, &customer, json!({ "models": [OTHER], "max_tokens": 5 })).await;
+    assert_eq!(second.status, 200, "the place of the first model is free: {}", second.json);
+    assert_limited(&ask(&live, &customer, json!({ "model": OTHER, "max_tokens": 2_000 })).await);
+    drop(first);
+    live.until_idle(PATIENCE).await;
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_larger_than_its_limit_is_passed_over_for_the_next() {
+    let live = two_models().await;
+    let customer = customer(&live).await;
+    live.admin(&["model", "add", "--id", "org/third", "--context-length", "32768"]).await;
+    live.app.refresh_catalogue().await.unwrap();
+    limit(&live, LimitScope::Organization(customer.organization), OTHER, tokens(500)).await;
+    let small = ask(&live, &customer, json!({ "models": ["org/third", OTHER], "max_tokens": 5 })).await;
+    assert_eq!((small.status.as_u16(), &small.json["model"]), (200, &json!(OTHER)), "{}", small.json);
+    let large = ask(&live, &customer, json!({ "models": [OTHER], "max_tokens": 1_000 })).await;
+    assert_eq!((large.status.as_u16(), large.code()), (502, Some("provider_error")), "{}", large.json);
+}
+
+#[tokio::test]
+async fn what_an_idempotency_key_answers_says_where_limits_stand_too() {
+    let live = Live::start().await;
+    let customer = customer(&live).await;
+    limit(&live, LimitScope::Key(customer.key), rate_limits::ALL_MODELS, requests(2)).await;
+    let first = live.keyed(&customer.secret, "one", json!({})).await.reply().await;
+    let again = live.keyed(&customer.secret, "one", json!({})).await.reply().await;
+    assert_eq!((first.status.as_u16(), again.header("idempotent-replayed")), (200, Some("true")));
+    let reused = live.keyed(&customer.secret, "one", json!({ "max_tokens": 1 })).await.reply().await;
+    let unusable = live.keyed(&customer.secret, &"x".repeat(256), json!({})).await.reply().await;
+    assert_eq!((reused.status.as_u16(), unusable.status.as_u16()), (422, 400));
+    for reply in [first, again, reused, unusable] {
+        assert_eq!(number(&reply, "x-ratelimit-remaining-requests"), 1, "only the first took one");
+    }
+}

@@ -275,7 +275,8 @@ async fn broker(config: Config, db: &TestDb, listen: SocketAddr) -> (AppState, S
     let (router, server) = (api::router::router(app.clone()), app.config.server.clone());
     let stop = app.shutdown.token().clone();
     let cut = app.upstreams.closing().clone();
-    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &server, stop, &cut).await });
+    let lanes = api::lanes::Lanes::start(0).unwrap();
+    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &server, &lanes, stop, &cut).await });
     (app, address, serving)
 }
 

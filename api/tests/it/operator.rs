@@ -84,6 +84,77 @@ async fn a_limit_names_one_thing_that_is_there_and_can_spend() {
 }
 
 #[tokio::test]
+async fn rate_limits_are_set_changed_shown_and_removed_for_each_scope() {
+    let test = TestApp::start().await;
+    let (org, _) = test.customer().await;
+    test.admin(&["model", "add", "--id", "org/name", "--context-length", "4096"]).await;
+    let key = text(&test.admin(&["key", "list", "--org", &org]).await[0]["key"]);
+    let project = text(&test.admin(&["project", "list", "--org", &org]).await[0]["project"]);
+    let row = |model: &str, requests: Option<u32>, tokens: Option<u32>, concurrency: Option<u32>| json!({ "model": model, "requests_per_minute": requests, "tokens_per_minute": tokens, "concurrency": concurrency });
+    for (flag, id) in [("--key", &key), ("--project", &project), ("--org", &org)] {
+        let scope = if flag == "--org" { "organization" } else { &flag[2..] };
+        assert_eq!(test.admin(&["rate-limit", "show", flag, id]).await, json!([]));
+        let set = test.admin(&["rate-limit", "set", flag, id, "--requests", "60", "--concurrency", "4"]).await;
+        let mut told = row("*", Some(60), None, Some(4));
+        told[scope] = json!(id);
+        assert_eq!(set, told);
+        test.admin(&["rate-limit", "set", flag, id, "--model", "org/name", "--tokens", "1000"]).await;
+        // What is not named stays, and the same again is no change.
+        for _ in 0..2 {
+            test.clock.advance(Duration::from_secs(1));
+            test.admin(&["rate-limit", "set", flag, id, "--tokens", "5000"]).await;
+        }
+        let shown = test.admin(&["rate-limit", "show", flag, id]).await;
+        let own = row("org/name", None, Some(1_000), None);
+        assert_eq!(shown, json!([row("*", Some(60), Some(5_000), Some(4)), own]));
+        test.admin(&["rate-limit", "remove", flag, id]).await;
+        assert_eq!(test.admin(&["rate-limit", "show", flag, id]).await, json!([own]));
+        test.clock.advance(Duration::from_secs(1));
+    }
+    let changes = audited(&test, "rate_limit.updated").await;
+    assert_eq!((changes.len(), changes[0].0.as_str()), (3 * 4, "test"));
+    let (before, after) = (&changes[2].1["before"], &changes[2].1);
+    assert_eq!((&before["max_tokens_per_1_minute"], &before["max_concurrency"]), (&Value::Null, &json!(4)));
+    assert_eq!((&after["max_tokens_per_1_minute"], &after["max_concurrency"]), (&json!(5_000), &json!(4)));
+}
+
+#[tokio::test]
+async fn a_rate_limit_binds_the_next_requests_and_no_one_elses() {
+    let test = TestApp::start().await;
+    let (org, secret) = test.customer().await;
+    let (_, other) = test.customer().await;
+    test.admin(&["rate-limit", "set", "--org", &org, "--requests", "1"]).await;
+    // What the loop beside requests does every two seconds.
+    test.app.limits.reload(&test.app.db).await.unwrap();
+    let body = json!({ "model": "org/name", "messages": [{ "role": "user", "content": "hello" }] });
+    for (secret, status) in [(&secret, 404), (&secret, 429), (&other, 404)] {
+        let reply = test.post("/v1/messages/count_tokens", &body).bearer(secret).send().await;
+        assert_eq!(reply.status, status, "{}", reply.json);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_says_how_much_and_of_what() {
+    let test = TestApp::start().await;
+    let (org, _) = test.customer().await;
+    let none = refused(&test, &["rate-limit", "set", "--org", &org]).await;
+    assert!(none.contains("--requests <N>|--tokens <N>|--concurrency <N>"), "{none}");
+    for wrong in ["0", "-1", "1.5", "many", "4294967296"] {
+        let why = refused(&test, &["rate-limit", "set", "--org", &org, &format!("--requests={wrong}")]).await;
+        assert!(why.contains("--requests <N>"), "{wrong}: {why}");
+    }
+    let nobody: protocol::ProjectId = test.app.env.mint();
+    let why = refused(&test, &["rate-limit", "show", "--project", &nobody.to_string()]).await;
+    assert_eq!(why, format!("there is no project {nobody}"));
+    let why = refused(&test, &["rate-limit", "set", "--org", &org, "--tokens", "5", "--model", "org/unknown"]).await;
+    assert_eq!(why, "there is no model org/unknown");
+    let help = refused(&test, &["rate-limit", "set", "--help"]).await;
+    for taught in ["within two seconds", "429", "Requests in a minute", "at the same time", "limits.key"] {
+        assert!(help.contains(taught), "{help}");
+    }
+}
+
+#[tokio::test]
 async fn an_organization_is_suspended_and_resumed_with_a_trace() {
     let test = TestApp::start().await;
     let (org, _) = test.customer().await;

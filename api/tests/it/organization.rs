@@ -5,6 +5,7 @@ mod bounds;
 mod isolation;
 mod keys;
 mod limits;
+mod papers;
 mod projects;
 mod usage;
 

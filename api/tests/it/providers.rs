@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use http::Method;
-use protocol::receipt::{ReportStatus, UsageReport};
+use protocol::receipt::{BodyDigest, ReceiptKey, ReportStatus, UsageReport};
+use protocol::typed::{Domain, Typed as _};
+use protocol::wallet::Signed;
 use protocol::{AttemptId, OfferId, RequestId, Units};
 use serde_json::{Value, json};
 
-use crate::support::{Joined, TestApp, node_body, offer, text, wallet};
+use crate::support::{Joined, Reply, TestApp, node_body, offer, text, wallet};
 
 const MODEL: &str = "org/name";
 
@@ -18,7 +20,7 @@ async fn with_model() -> TestApp {
     test
 }
 
-async fn put_offers(test: &TestApp, node: &Joined, token: &str, offers: Vec<Value>) -> crate::support::Reply {
+async fn put_offers(test: &TestApp, node: &Joined, token: &str, offers: Vec<Value>) -> Reply {
     test.call(Method::PUT, &node.path("/offers")).bearer(token).json(&json!({ "offers": offers })).send().await
 }
 
@@ -303,24 +305,54 @@ async fn a_report_is_taken_once_and_only_under_its_nodes_signature() {
         started_at_ms: 1,
         finished_at_ms: 2,
         status: ReportStatus::Completed,
-        request_sha256: "ab".repeat(32),
-        response_sha256: "cd".repeat(32),
+        request_sha256: BodyDigest([0xab; 32]),
+        response_sha256: BodyDigest([0xcd; 32]),
     };
-    let good = report().sign(&node.node_key).unwrap();
-    let forged = report().sign(&SigningKey::from_bytes(&[9; 32])).unwrap();
-    let ancient =
-        UsageReport { attempt: env.mint_at(protocol::Timestamp::EPOCH), ..report() }.sign(&node.node_key).unwrap();
-    let body = json!({ "reports": [ancient, good, forged] });
+    let domain = test.app.config.receipts.domain();
+    let good = report().sign(&wallet(80), &domain, None);
+    let forged = report().sign(&wallet(81), &domain, None);
+    let elsewhere = report().sign(&wallet(80), &Domain { chain_id: 1, ..domain }, None);
+    let ancient = UsageReport { attempt: env.mint_at(protocol::Timestamp::EPOCH), ..report() };
+    let ancient = ancient.sign(&wallet(80), &domain, None);
+    announce(&test, &node, &token, None).await;
+    let body = json!({ "reports": [ancient, good, forged, elsewhere] });
     let path = node.path("/reports");
     for _ in 0..2 {
         let reply = test.post(&path, &body).bearer(&token).send().await;
         assert_eq!((reply.status.as_u16(), &reply.json["accepted"]), (200, &json!(1)), "{}", reply.json);
         let refused: Vec<&Value> =
             reply.json["refused"].as_array().unwrap().iter().map(|one| &one["attempt"]).collect();
-        assert_eq!(refused, [&json!(forged.report.attempt), &json!(ancient.report.attempt)]);
+        let wrong = [&forged, &elsewhere, &ancient].map(|signed| json!(signed.report.attempt));
+        assert_eq!(refused, wrong.iter().collect::<Vec<_>>());
     }
     let kept = sqlx::query_scalar!(r#"select count(*) as "count!" from usage_reports"#);
     assert_eq!(kept.fetch_one(&test.app.db).await.unwrap(), 1);
+}
+
+/// Announces the receipt key made of 80.
+async fn announce(test: &TestApp, node: &Joined, token: &str, delegation: Option<Signed>) -> Reply {
+    let body = json!({ "key": wallet(80).address(), "delegation": delegation });
+    test.post(&node.path("/receipt_keys"), &body).bearer(token).send().await
+}
+
+#[tokio::test]
+async fn a_receipt_key_is_vouched_for_by_the_providers_own_wallet_only() {
+    let test = TestApp::start().await;
+    let node = test.join(1).await;
+    let token = node.open(&test, "0123456789abcdef").await;
+    let word = ReceiptKey { provider: node.provider.parse().unwrap(), key: wallet(80).address() }.digest_anywhere();
+    let strange = announce(&test, &node, &token, Some(wallet(2).sign_digest(&word))).await;
+    assert_eq!((strange.status.as_u16(), &strange.json["error"]["param"]), (400, &json!("delegation")));
+    let own = announce(&test, &node, &token, Some(wallet(1).sign_digest(&word))).await;
+    assert_eq!((own.status.as_u16(), &own.json["delegated"]), (200, &json!(true)), "{}", own.json);
+    assert_eq!(own.json["domain"]["chain_id"], 31_337);
+    // A start without the wallet's word takes nothing back.
+    announce(&test, &node, &token, None).await;
+    let mut conn = test.app.db.acquire().await.unwrap();
+    let provider = node.provider.parse().unwrap();
+    let keys = billing::store::receipt_keys::list_of_provider(&mut conn, provider).await.unwrap();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].delegation.unwrap().recover(&word), Ok(wallet(1).address()));
 }
 
 #[tokio::test]

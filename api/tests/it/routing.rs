@@ -205,6 +205,28 @@ async fn who_asks_is_told_how_a_request_was_placed() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_head_came_too_early_for_the_record_carries_it_in_a_comment() {
+    let mut setup = Setup::default().with(|config| config.gateway.commit_after_ms = 50);
+    setup.latency.ttft_ms = 500.0;
+    let live = setup.start().await;
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let wire = told_why(&live, json!({ "stream": true, "max_tokens": 5 }), path).await;
+        assert_eq!((wire.status.as_u16(), wire.header("x-steelyard-metadata")), (200, None));
+        let frames = wire.frames().await;
+        let records: Vec<usize> =
+            (0..frames.len()).filter(|at| frames[*at].text.starts_with(": x-steelyard-metadata ")).collect();
+        let [at] = records[..] else { panic!("{path}: {frames:#?}") };
+        assert!(frames[..at].iter().all(|frame| frame.delta().is_empty()), "{path}: text came before it");
+        let record = frames[at].text.strip_prefix(": x-steelyard-metadata ").unwrap();
+        let record: Value = serde_json::from_str(record).unwrap();
+        assert_eq!(record["attempts"][0]["provider"], "provider-1", "{record}");
+        assert_eq!(record["attempts"][0]["status"], "answering");
+    }
+    let (_, frames) = live.told(json!({})).await;
+    assert!(frames.iter().all(|frame| !frame.text.contains("x-steelyard-metadata")), "nobody asked");
+}
+
+#[tokio::test]
 async fn a_bill_says_where_and_on_what_terms_a_request_was_served() {
     let live = world().await;
     for (fields, tier, region) in [

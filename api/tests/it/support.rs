@@ -39,6 +39,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// Its body; null when that is not JSON.
     pub json: Value,
+    /// Its body as it came.
+    pub body: Vec<u8>,
 }
 
 /// A provider that joined, with one node.
@@ -197,7 +199,7 @@ impl Call<'_> {
         let bytes = to_bytes(body, 1 << 20).await.unwrap();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         asked.inspect(|asked| asked.check(parts.status, &parts.headers, &json));
-        Reply { status: parts.status, headers: parts.headers, json }
+        Reply { status: parts.status, headers: parts.headers, json, body: bytes.to_vec() }
     }
 }
 
@@ -205,6 +207,11 @@ impl Reply {
     /// The error's code.
     pub fn code(&self) -> Option<&str> {
         self.json["error"]["code"].as_str()
+    }
+
+    /// Its body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
     }
 
     /// A header's text.

@@ -10,59 +10,78 @@ use crate::support::{Reply, TestApp, text};
 const SECRET: &str = "whsec_test";
 
 /// A broker that takes cards, the processor behind it, and a management key.
-struct Shop {
-    test: TestApp,
-    fake: FakeStripe,
-    key: String,
+pub struct Shop {
+    pub test: TestApp,
+    pub fake: FakeStripe,
+    pub key: String,
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let (env, _) = platform::testing::env(8);
         let knobs = Knobs { tax_bps: 800, ..Knobs::default() };
         let fake = FakeStripe::start(([127, 0, 0, 1], 0).into(), env, knobs).await.unwrap();
-        let url = fake.url();
-        let test = TestApp::start_with(|config: &mut Config| {
-            config.stripe.secret_key = Some("sk_test_1".into());
-            config.stripe.webhook_secret = Some(SECRET.into());
-            config.stripe.api_base = Some(url);
-        })
-        .await;
+        let test = TestApp::start_with(|config| takes_cards(config, &fake)).await;
         let key = manager(&test).await;
         Self { test, fake, key }
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.test.post(path, &body).bearer(&self.key).send().await
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let reply = self.test.get(path).bearer(&self.key).send().await;
         assert_eq!(reply.status, 200, "{}", reply.json);
         reply.json
     }
 
     async fn hook(&self, body: &Value, secret: &str) -> Reply {
-        let signature = hooks::sign(&body.to_string(), secret, self.test.app.env.now().unix_seconds());
-        let call = self.test.call(Method::POST, "/hooks/stripe").header("stripe-signature", &signature);
-        call.json(body).send().await
+        hook(&self.test, body, secret).await
     }
 
     /// Pays at the page of a top-up, and the processor tells.
-    async fn pay(&self, topup: &Value) {
-        let url = text(&topup["checkout_url"]);
-        let session = url.rsplit_once('/').unwrap().1.to_owned();
-        self.fake.with(|books| objects::checkout::pay(books, &session, "4242424242424242")).unwrap();
-        let told: Vec<Value> = self.fake.with(|books| books.events.values().map(fake_stripe::books::shown).collect());
-        for event in told {
-            assert_eq!(self.hook(&event, SECRET).await.status, 200);
-        }
-        let cards = self.test.app.cards.as_ref().unwrap();
-        billing::stripe::inbox::work(cards, self.test.app.env.now()).await.unwrap();
+    pub async fn pay(&self, topup: &Value) {
+        pay(&self.test, &self.fake, topup).await;
+    }
+
+    /// Gives a card at a page, and the processor tells.
+    pub async fn fill(&self, url: &str, card: &str) {
+        fill(&self.test, &self.fake, url, card).await;
     }
 }
 
-async fn manager(test: &TestApp) -> String {
+/// Settings of a broker that takes cards through `fake`.
+pub fn takes_cards(config: &mut Config, fake: &FakeStripe) {
+    config.stripe.secret_key = Some("sk_test_1".into());
+    config.stripe.webhook_secret = Some(SECRET.into());
+    config.stripe.api_base = Some(fake.url());
+}
+
+async fn hook(test: &TestApp, body: &Value, secret: &str) -> Reply {
+    let signature = hooks::sign(&body.to_string(), secret, test.app.env.now().unix_seconds());
+    let call = test.call(Method::POST, "/hooks/stripe").header("stripe-signature", &signature);
+    call.json(body).send().await
+}
+
+/// Pays at the page of a top-up, and the processor tells.
+pub async fn pay(test: &TestApp, fake: &FakeStripe, topup: &Value) {
+    fill(test, fake, &text(&topup["checkout_url"]), "4242424242424242").await;
+}
+
+/// Gives a card at a page, and the processor tells.
+async fn fill(test: &TestApp, fake: &FakeStripe, url: &str, card: &str) {
+    let session = url.rsplit_once('/').unwrap().1.to_owned();
+    fake.with(|books| objects::checkout::pay(books, &session, card)).unwrap();
+    let told: Vec<Value> = fake.with(|books| books.events.values().map(fake_stripe::books::shown).collect());
+    for event in told {
+        assert_eq!(hook(test, &event, SECRET).await.status, 200);
+    }
+    let cards = test.app.cards.as_ref().unwrap();
+    billing::stripe::inbox::work(cards, test.app.env.now()).await.unwrap();
+}
+
+pub async fn manager(test: &TestApp) -> String {
     let organization = text(&test.admin(&["org", "create", "Customer"]).await["organization"]);
     let key = test.admin(&["key", "create", "--org", &organization, "--kind", "management"]).await;
     text(&key["secret"])

@@ -8,11 +8,12 @@ use api::webhooks::{Deliverer, Fanout};
 use http::Method;
 use platform::worker::Worker;
 use protocol::event::Event;
-use protocol::{EventId, NodeId};
+use protocol::{EventId, NodeId, Units};
 use serde_json::{Value, json};
 
 use self::receiver::{Receiver, is_signed_by};
 use crate::live::{PATIENCE, until};
+use crate::organization::{Organization, Till, id_of};
 use crate::support::{Joined, TestApp, offer, text};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -296,4 +297,39 @@ async fn a_node_that_falls_silent_is_told_of() {
     assert_eq!(taken.len(), 1, "told, and once");
     let body: Value = serde_json::from_str(&taken[0].body).unwrap();
     assert_eq!((&body["type"], &body["data"]["id"]), (&json!("provider.node.offline"), &json!(post.joined.node)));
+}
+
+#[tokio::test]
+async fn a_limit_half_spent_is_told_to_its_organization_once() {
+    let mut post = Post::open().await;
+    let test = &post.test;
+    let org = Organization::open(test).await;
+    test.admin(&["grant", "--org", &org.id, "--usd", "1", "--expires-days", "30"]).await;
+    let body = json!({ "url": post.receiver.url("/customer"), "events": ["project.spend_limit.threshold_reached"] });
+    assert_eq!(org.post(test, "/v1/organization/webhooks", &body).await.status, 201);
+    for path in [org.path("/spend_limit"), "/v1/organization/spend_limit".to_owned()] {
+        let limited = org.post(test, &path, &json!({ "limit_usd": "0.002", "reset": "daily" })).await;
+        assert_eq!(limited.status, 200, "{}", limited.json);
+    }
+    let key = id_of(test, &org.inference).await;
+    let till = Till::of(test, "org/chat", 1).await;
+    till.ring(test, (&org.id, &org.project, key), Units { completion: 1_000_000, ..Units::default() }).await;
+    let noticed = "select count(*) from spend_alerts";
+    until("a fold has noticed it", PATIENCE, async || {
+        billing::run::fold(&test.app.db).await.unwrap();
+        sqlx::query_scalar::<_, i64>(noticed).fetch_one(&test.app.db).await.unwrap() == 2
+    })
+    .await;
+    for _ in 0..2 {
+        billing::run::tell(&test.app.db, &test.app.env, test.app.env.now()).await.unwrap();
+    }
+    post.round().await;
+    let [got] = &post.receiver.taken()[..] else { panic!("not one delivery: {:?}", post.receiver.taken()) };
+    let body: Value = serde_json::from_str(&got.body).unwrap();
+    assert_eq!(body["type"], "project.spend_limit.threshold_reached");
+    let expected = json!({
+        "id": org.project, "threshold_percent": 50, "limit_usd": "0.002", "spent_usd": "0.001",
+        "window_starts_at": post.test.app.env.now().unix_seconds(),
+    });
+    assert_eq!(body["data"], expected);
 }

@@ -29,7 +29,8 @@ struct LateCharge {
 
 /// Books rows that have different request ids: usage, attempts, what leases and limits spent, and postings.
 /// Rows booked before change nothing. With `late`, their leases count as closed: whoever had them has taken the
-/// money back into use. Run it in a transaction of its own.
+/// money back into use. What is booked is dated as the usage is, so that both fall in the same month. Run it in a
+/// transaction of its own.
 pub(crate) async fn flush(
     conn: &mut PgConnection,
     flush: FlushId,
@@ -168,8 +169,8 @@ async fn write(
                union all select 'fault_cost', provider_id, reread_nano_usd from tried) earnings
               group by cost_kind, provider_id),
            t as (
-             insert into transfers (transfer_id, cause_kind, cause_id)
-             select $1, 'settle', $52 where exists (select from legs where amount > 0) returning transfer_id),
+             insert into transfers (transfer_id, cause_kind, cause_id, booked_at)
+             select $1, 'settle', $52, $2 where exists (select from legs where amount > 0) returning transfer_id),
            posted as (
              insert into postings (transfer_id, line, currency, debit, credit, amount)
              select t.transfer_id, row_number() over (), 'USD', d.ledger_account_id, c.ledger_account_id, legs.amount

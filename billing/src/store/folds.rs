@@ -1,8 +1,9 @@
-//! Postings, usage and how attempts ended, added up as far as every transaction below a watermark has ended.
+//! Postings, usage and how attempts ended, added up as far as every transaction below a watermark has ended; and
+//! what of limits that usage has reached.
 
 use sqlx::PgConnection;
 
-/// Adds what has become visible since the last fold to balances, hourly usage and offers' minutes. Run it in
+/// Adds what has become visible since the last fold to balances, what moved credit, hourly usage and offers' minutes. Run it in
 /// a transaction of its own; two at once wait for each other.
 ///
 /// A row carries the id of its transaction. Below the oldest one still running, nothing can appear any
@@ -30,6 +31,15 @@ pub(crate) async fn fold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
+        "insert into credit_moves (account_id, transfer_id, line, amount_nano_usd, other)
+         select account_id, transfer_id, line, amount::bigint, other from credit_lines
+          where xid >= $1::text::xid8 and xid < $2::text::xid8",
+        marks.from,
+        marks.upto,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
         "insert into usage_hours (hour, account_id, project_id, key_id, model, requests, prompt, cached_prompt,
                                   cache_write, completion, internal_reasoning, charge_nano_usd)
          select date_trunc('hour', settled_at, 'UTC'), account_id, project_id, key_id, model, count(*), sum(prompt),
@@ -50,6 +60,7 @@ pub(crate) async fn fold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .execute(&mut *conn)
     .await?;
     super::uptime::fold(&mut *conn, &marks.from, &marks.upto).await?;
+    super::alerts::notice(&mut *conn, &marks.from, &marks.upto).await?;
     sqlx::query!("update fold_watermark set xid = greatest(xid, $1::text::xid8)", marks.upto).execute(conn).await?;
     Ok(())
 }

@@ -96,15 +96,16 @@ pub(crate) async fn burn(conn: &mut PgConnection, account: OrganizationId) -> Re
     Ok(burned)
 }
 
-/// An expired promo grant with something left.
-#[derive(Debug, Clone, Copy)]
+/// An expired gift with something left.
+#[derive(Debug, Clone)]
 pub(crate) struct Expired {
     pub grant: GrantId,
+    pub kind: String,
     /// What was taken back before.
     pub expired: NanoUsd,
 }
 
-/// Expired promo grants of an account with something left, oldest first.
+/// Expired gifts of an account with something left, oldest first. What was paid for never expires.
 pub(crate) async fn list_expired(
     conn: &mut PgConnection,
     account: OrganizationId,
@@ -112,8 +113,8 @@ pub(crate) async fn list_expired(
 ) -> Result<Vec<Expired>, sqlx::Error> {
     sqlx::query_as!(
         Expired,
-        r#"select grant_id as "grant: GrantId", expired_nano_usd as "expired: NanoUsd" from grants
-            where account_id = $1 and kind = 'promo' and remaining_nano_usd > 0 and expires_at <= $2
+        r#"select grant_id as "grant: GrantId", kind, expired_nano_usd as "expired: NanoUsd" from grants
+            where account_id = $1 and kind <> 'card' and remaining_nano_usd > 0 and expires_at <= $2
             order by expires_at, grant_id"#,
         account as OrganizationId,
         now as Timestamp,
@@ -146,7 +147,7 @@ pub(crate) async fn expire(
     .await
 }
 
-/// Accounts that spent something their grants don't show yet, or have promo credit to expire.
+/// Accounts that spent something their grants don't show yet, or have gifts to expire.
 pub(crate) async fn list_to_burn(
     conn: &mut PgConnection,
     after: Option<OrganizationId>,
@@ -157,7 +158,7 @@ pub(crate) async fn list_to_burn(
         r#"select a.account_id as "account_id: OrganizationId" from accounts a
              join lateral (
                select coalesce(sum(remaining_nano_usd), 0) as remaining,
-                      bool_or(kind = 'promo' and expires_at <= $2) as expired
+                      bool_or(kind <> 'card' and expires_at <= $2) as expired
                  from grants g where g.account_id = a.account_id and g.remaining_nano_usd > 0) left_over on true
             where ($1::uuid is null or a.account_id > $1)
               and (left_over.expired or left_over.remaining > a.available_nano_usd + (

@@ -1,4 +1,4 @@
-//! Daily partitions of usage, attempts and usage reports, by the time inside their UUIDv7 keys.
+//! Daily partitions of usage, attempts, usage reports and receipts, by the time inside their UUIDv7 keys.
 
 use protocol::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::calendar;
 
 /// What is partitioned.
-const TABLES: [&str; 3] = ["usage", "attempts", "usage_reports"];
+const TABLES: [&str; 4] = ["usage", "attempts", "usage_reports", "receipts"];
 /// Partitions exist for ids dated back to here: two days in hours, and the day that begins them.
 const DAYS_BACK: i64 = 3;
 /// Serialises makers; the number only has to be ours alone.
@@ -19,7 +19,8 @@ pub(crate) async fn ensure(conn: &mut PgConnection, now: Timestamp, ahead: i64) 
     sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).execute(&mut *conn).await?;
     let have = sqlx::query_scalar!(
         r#"select c.relname as "name!" from pg_inherits i join pg_class c on c.oid = i.inhrelid
-            where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass)"#,
+            where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass,
+                                  'receipts'::regclass)"#,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -62,7 +63,8 @@ pub(crate) fn first_id(at: Timestamp) -> Uuid {
 pub(crate) async fn ahead(conn: &mut PgConnection, now: Timestamp) -> Result<i64, sqlx::Error> {
     let have = sqlx::query_scalar!(
         r#"select c.relname as "name!" from pg_inherits i join pg_class c on c.oid = i.inhrelid
-            where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass)"#,
+            where i.inhparent in ('usage'::regclass, 'attempts'::regclass, 'usage_reports'::regclass,
+                                  'receipts'::regclass)"#,
     )
     .fetch_all(conn)
     .await?;

@@ -39,14 +39,17 @@ impl TryFrom<Row> for Refund {
     }
 }
 
-/// Refunds that fit, oldest first: one by its id or by the processor's, or those nobody has asked for since a time.
-async fn list(
-    conn: &mut PgConnection,
+/// Which refunds: one by its id or by the processor's, those of a top-up, or those nobody has asked for since a time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Which<'a> {
     id: Option<RefundId>,
-    theirs: Option<&str>,
+    theirs: Option<&'a str>,
+    topup: Option<TopupId>,
     open_since: Option<Timestamp>,
-    limit: i64,
-) -> Result<Vec<Refund>, sqlx::Error> {
+}
+
+/// Refunds that fit, oldest first.
+async fn list(conn: &mut PgConnection, which: Which<'_>, limit: i64) -> Result<Vec<Refund>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"select refund_intent_id as "id: RefundId", account_id as "account: OrganizationId",
@@ -56,10 +59,12 @@ async fn list(
              from refund_intents
             where ($1::uuid is null or refund_intent_id = $1) and ($2::text is null or refund_id = $2)
               and ($3::timestamptz is null or (state = 'open' and created_at <= $3))
-            order by refund_intent_id limit $4"#,
-        id as Option<RefundId>,
-        theirs,
-        open_since as Option<Timestamp>,
+              and ($4::uuid is null or topup_id = $4)
+            order by refund_intent_id limit $5"#,
+        which.id as Option<RefundId>,
+        which.theirs,
+        which.open_since as Option<Timestamp>,
+        which.topup as Option<TopupId>,
         limit,
     )
     .fetch_all(conn)
@@ -72,12 +77,20 @@ async fn list(
 /// # Errors
 /// When the database call fails.
 pub async fn find(conn: &mut PgConnection, id: RefundId) -> Result<Option<Refund>, sqlx::Error> {
-    Ok(list(conn, Some(id), None, None, 1).await?.pop())
+    Ok(list(conn, Which { id: Some(id), ..Which::default() }, 1).await?.pop())
+}
+
+/// Refunds of one top-up, oldest first.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn list_of(conn: &mut PgConnection, topup: TopupId, limit: i64) -> Result<Vec<Refund>, sqlx::Error> {
+    list(conn, Which { topup: Some(topup), ..Which::default() }, limit).await
 }
 
 /// The one the processor calls so.
 pub(crate) async fn find_theirs(conn: &mut PgConnection, theirs: &str) -> Result<Option<Refund>, sqlx::Error> {
-    Ok(list(conn, None, Some(theirs), None, 1).await?.pop())
+    Ok(list(conn, Which { theirs: Some(theirs), ..Which::default() }, 1).await?.pop())
 }
 
 /// Those that were taken by `since` and have no outcome.
@@ -86,7 +99,7 @@ pub(crate) async fn list_open(
     since: Timestamp,
     limit: i64,
 ) -> Result<Vec<Refund>, sqlx::Error> {
-    list(conn, None, None, Some(since), limit).await
+    list(conn, Which { open_since: Some(since), ..Which::default() }, limit).await
 }
 
 /// What an account has available.
@@ -100,7 +113,8 @@ pub(crate) async fn available(conn: &mut PgConnection, account: OrganizationId) 
     Ok(found.unwrap_or_default())
 }
 
-/// Purchases of an account with credit left, oldest first. The caller holds the account's lock.
+/// Purchases of an account with credit left, oldest first, without those the processor would not refund because
+/// they are disputed. The caller holds the account's lock.
 pub(crate) async fn list_purchases(
     conn: &mut PgConnection,
     account: OrganizationId,
@@ -132,6 +146,9 @@ async fn purchases(
                  from refund_intents r where r.topup_id = t.topup_id and r.state not in ('failed', 'refused')) back on true
             where g.kind = 'card' and ($1::uuid is null or (g.account_id = $1 and g.remaining_nano_usd > 0))
               and ($2::uuid is null or t.topup_id = $2) and ($3::text is null or g.cause = $3)
+              and ($1::uuid is null or not exists (
+                    select from disputes d
+                     where d.topup_id = t.topup_id and not d.is_refundable and d.state not in ('closed', 'won')))
             order by g.granted_at, g.grant_id"#,
         account as Option<OrganizationId>,
         topup as Option<TopupId>,

@@ -51,7 +51,12 @@ impl Comparison {
 ///
 /// # Errors
 /// When the database call fails, as for an attempt dated where no partition is.
-pub async fn keep(conn: &mut PgConnection, provider: ProviderId, signed: &SignedReport) -> Result<Kept, sqlx::Error> {
+pub async fn keep(
+    conn: &mut PgConnection,
+    provider: ProviderId,
+    signed: &SignedReport,
+    now: Timestamp,
+) -> Result<Kept, sqlx::Error> {
     let UsageReport { attempt, request, node, offer, price_version, units, .. } = &signed.report;
     let json = serde_json::to_value(signed).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
     let owned = sqlx::query_scalar!(
@@ -68,8 +73,8 @@ pub async fn keep(conn: &mut PgConnection, provider: ProviderId, signed: &Signed
     }
     let new = sqlx::query!(
         "insert into usage_reports (attempt_id, request_id, provider_id, node_id, offer_id, price_version, prompt,
-           cached_prompt, cache_write, completion, internal_reasoning, requests, signed)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict (attempt_id) do nothing",
+           cached_prompt, cache_write, completion, internal_reasoning, requests, signed, received_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (attempt_id) do nothing",
         *attempt as AttemptId,
         *request as RequestId,
         provider as ProviderId,
@@ -83,6 +88,7 @@ pub async fn keep(conn: &mut PgConnection, provider: ProviderId, signed: &Signed
         i64::from(units.internal_reasoning),
         i64::from(units.request),
         json,
+        now as Timestamp,
     )
     .execute(conn)
     .await?;
@@ -98,6 +104,7 @@ pub async fn keep_all(
     conn: &mut PgConnection,
     provider: ProviderId,
     reports: &[SignedReport],
+    now: Timestamp,
 ) -> Result<Vec<AttemptId>, sqlx::Error> {
     let json = reports.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
     let json = json.map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
@@ -115,9 +122,10 @@ pub async fn keep_all(
               where a.provider_id <> $1 or a.node_id <> g.node_id or a.request_id <> g.request_id),
            kept as (
              insert into usage_reports (attempt_id, request_id, provider_id, node_id, offer_id, price_version, prompt,
-                                        cached_prompt, cache_write, completion, internal_reasoning, requests, signed)
+                                        cached_prompt, cache_write, completion, internal_reasoning, requests, signed,
+                                        received_at)
              select g.attempt_id, g.request_id, $1, g.node_id, g.offer_id, g.price_version, g.prompt, g.cached_prompt,
-                    g.cache_write, g.completion, g.internal_reasoning, g.requests, g.signed
+                    g.cache_write, g.completion, g.internal_reasoning, g.requests, g.signed, $14
                from given g where g.attempt_id not in (select attempt_id from foreign_ones)
               order by g.attempt_id
              on conflict (attempt_id) do nothing)
@@ -135,9 +143,110 @@ pub async fn keep_all(
         &counts(|u| u.internal_reasoning),
         &counts(|u| u.request),
         &json,
+        now as Timestamp,
     )
     .fetch_all(conn)
     .await
+}
+
+/// How attempts are marked that are known only by their reports.
+pub(crate) const RECOVERED: &str = "recovered";
+/// So long after its report came an attempt that nobody settled is taken to be lost with its replica.
+const LOST_AFTER: Duration = Duration::from_secs(600);
+/// Of a provider's day so much may be recovered before a person looks, in thousandths.
+const RECOVERED_PERMILLE: i64 = 5;
+/// And so much may be apart.
+const APART_PERMILLE: i64 = 10;
+/// Fewer than this are chance, whatever their share.
+const LEAST_TO_JUDGE: i64 = 10;
+
+/// Reports of attempts between two ids of which, ten minutes after they came, the books know nothing. Oldest first.
+pub(crate) async fn list_orphans(
+    conn: &mut PgConnection,
+    from: uuid::Uuid,
+    to: uuid::Uuid,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<SignedReport>, sqlx::Error> {
+    let signed = sqlx::query_scalar!(
+        "select r.signed from usage_reports r
+          where r.attempt_id > $1 and r.attempt_id <= $2 and r.received_at <= $3
+            and not exists (select from attempts a where a.attempt_id = r.attempt_id)
+            and not exists (select from usage u where u.request_id = r.request_id)
+            and not exists (select from unrecovered_reports n where n.attempt_id = r.attempt_id)
+          order by r.attempt_id limit $4",
+        from,
+        to,
+        now.minus(LOST_AFTER) as Timestamp,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    // What was signed in another way before has no ticket either.
+    Ok(signed.into_iter().filter_map(|signed| serde_json::from_value(signed).ok()).collect())
+}
+
+/// Writes down that a report was looked at and does not count.
+pub(crate) async fn note_unrecovered(
+    conn: &mut PgConnection,
+    attempt: AttemptId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into unrecovered_reports (attempt_id, reason, noted_at) values ($1, $2, $3) on conflict do nothing",
+        attempt as AttemptId,
+        reason,
+        now as Timestamp,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Adds recovered attempts to their providers' days; returns the providers one of whose days has too many, and how
+/// many of how many that is.
+pub(crate) async fn count_recovered(
+    conn: &mut PgConnection,
+    attempts: &[&super::rows::AttemptRow],
+) -> Result<Vec<(ProviderId, String)>, sqlx::Error> {
+    let providers: Vec<ProviderId> = attempts.iter().map(|row| row.provider).collect();
+    let days: Vec<Timestamp> =
+        attempts.iter().map(|row| minted_at(row.attempt.uuid()).unwrap_or(Timestamp::EPOCH)).collect();
+    let rows = sqlx::query!(
+        r#"insert into report_days as d (provider_id, day, attempts, apart, unsigned, recovered)
+           select provider_id, (at at time zone 'UTC')::date, 0, 0, 0, count(*)
+             from unnest($1::uuid[], $2::timestamptz[]) as r (provider_id, at) group by 1, 2 order by 1, 2
+           on conflict (provider_id, day) do update set recovered = d.recovered + excluded.recovered
+           returning provider_id as "provider: ProviderId", attempts, recovered"#,
+        &providers as &[ProviderId],
+        &days as &[Timestamp],
+    )
+    .fetch_all(conn)
+    .await?;
+    let many = |attempts: i64, recovered: i64| {
+        recovered >= LEAST_TO_JUDGE && recovered * 1_000 > (attempts + recovered) * RECOVERED_PERMILLE
+    };
+    let told = rows.iter().filter(|row| many(row.attempts, row.recovered));
+    Ok(told.map(|row| (row.provider, format!("{} of {}", row.recovered, row.attempts + row.recovered))).collect())
+}
+
+/// Providers one of whose days since `since` has too many reports apart, and how many of how many that is.
+pub(crate) async fn list_apart(
+    conn: &mut PgConnection,
+    since: Timestamp,
+) -> Result<Vec<(ProviderId, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select distinct on (provider_id) provider_id as "provider: ProviderId", attempts, apart from report_days
+            where day >= ($1::timestamptz at time zone 'UTC')::date and apart >= $2 and apart * 1000 > attempts * $3
+            order by provider_id, day desc"#,
+        since as Timestamp,
+        LEAST_TO_JUDGE,
+        APART_PERMILLE,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.iter().map(|row| (row.provider, format!("{} of {}", row.apart, row.attempts))).collect())
 }
 
 /// A report is due this long after its attempt was dispatched: the longest request and a minute to settle it

@@ -67,6 +67,19 @@ pub(crate) async fn done(conn: &mut PgConnection, key: &str, object: &str) -> Re
     Ok(())
 }
 
+/// The code the last call of this purpose and subject was refused with, if it was.
+pub(crate) async fn find_refusal(conn: &mut PgConnection, call: Call) -> Result<Option<String>, sqlx::Error> {
+    let code = sqlx::query_scalar!(
+        r#"select case when state = 'refused' then split_part(error, ': ', 1) end as code from stripe_calls
+            where purpose = $1 and subject = $2 order by attempt desc limit 1"#,
+        call.purpose,
+        call.subject,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(code.flatten())
+}
+
 /// Gives up a call made before `oldest`, or, where that does no harm, one that got the same error so often.
 pub(crate) async fn lapse(
     conn: &mut PgConnection,

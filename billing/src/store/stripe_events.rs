@@ -165,3 +165,18 @@ pub async fn replay(conn: &mut PgConnection, id: &str, now: Timestamp) -> Result
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Ends a parked event that a person has dealt with otherwise, and says how. False when it is not parked.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn resolve(conn: &mut PgConnection, id: &str, resolution: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "update stripe_events set outcome = 'resolved', resolution = $2 where event_id = $1 and outcome = 'parked'",
+        id,
+        resolution,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -70,6 +70,55 @@ pub(crate) async fn ensure(conn: &mut PgConnection, kinds: &[String], owners: &[
     Ok(())
 }
 
+/// What accounts have turned over. US dollars are written out, other currencies are in their smallest unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The kind, as stored; `None` for all kinds together.
+    pub kind: Option<String>,
+    /// The currency.
+    pub currency: String,
+    /// How many accounts have turned over anything.
+    pub accounts: i64,
+    /// All debits.
+    pub debited: String,
+    /// All credits.
+    pub credited: String,
+    /// The difference.
+    pub balance: String,
+    /// On which side it is, `debit` or `credit`.
+    pub side: String,
+}
+
+/// The trial balance of everybody, or of one owner's accounts: a line for each kind and currency, then what each
+/// currency comes to. Read from the postings themselves, all of them: it may take as long as a check of the books.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn trial_balance(conn: &mut PgConnection, owner: Option<Uuid>) -> Result<Vec<Line>, sqlx::Error> {
+    sqlx::query_as!(
+        Line,
+        r#"with lines as (
+             select debit as account, amount as debited, 0 as credited from postings
+             union all
+             select credit, 0, amount from postings),
+           sums as (
+             select a.kind, a.currency, count(distinct a.ledger_account_id) as accounts, sum(debited) as debited,
+                    sum(credited) as credited, case a.currency when 'USD' then 9 else 0 end as places
+               from lines join ledger_accounts a on a.ledger_account_id = lines.account
+              where $1::uuid is null or a.owner = $1
+              group by grouping sets ((a.kind, a.currency), (a.currency)))
+           select kind as "kind?", currency as "currency!", accounts as "accounts!",
+                  round(debited / power(10::numeric, places), places)::text as "debited!",
+                  round(credited / power(10::numeric, places), places)::text as "credited!",
+                  round(abs(debited - credited) / power(10::numeric, places), places)::text as "balance!",
+                  case when debited >= credited then 'debit' else 'credit' end as "side!"
+             from sums order by currency, kind nulls last"#,
+        owner,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// What one account has turned over until now: the fold and the postings after it, in one snapshot.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::budget::{Budget, BudgetScope, Reset, Window};
 /// What an account was given and has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credits {
-    /// All credit ever granted, less what expired.
+    /// All credit ever granted, less what expired, what went back to cards, be it owed, and what disputes froze or took.
     pub total_credits: NanoUsd,
     /// All charges ever settled.
     pub total_usage: NanoUsd,
@@ -29,8 +29,10 @@ pub struct Credits {
 pub async fn credits(conn: &mut PgConnection, account: OrganizationId) -> Result<Credits, sqlx::Error> {
     sqlx::query_as!(
         Credits,
-        r#"select (select coalesce(sum(amount_nano_usd - expired_nano_usd - refunded_nano_usd), 0)::bigint from grants
-                    where account_id = $1) as "total_credits!: NanoUsd",
+        r#"select ((select coalesce(sum(amount_nano_usd - expired_nano_usd - refunded_nano_usd - disputed_nano_usd), 0)
+                      from grants where account_id = $1)
+                 - (select coalesce(sum(owed_nano_usd), 0) from refund_intents
+                     where account_id = $1 and state not in ('failed', 'refused')))::bigint as "total_credits!: NanoUsd",
                   (coalesce((select sum(charge_nano_usd) from usage_hours where account_id = $1), 0)
                  + coalesce((select sum(charge_nano_usd) from usage u, fold_watermark w
                               where u.xid >= w.xid and u.account_id = $1), 0))::bigint as "total_usage!: NanoUsd""#,

@@ -18,7 +18,7 @@ use crate::store::stripe_calls;
 /// After so many of the same server error the key has kept it, and only a look tells what was done.
 pub(crate) const EQUAL_ERRORS: i32 = 3;
 /// Keys are kept for a day over there; one older than this is not used again.
-const KEY_LIVES: Duration = Duration::from_secs(23 * 3_600);
+pub(crate) const KEY_LIVES: Duration = Duration::from_secs(23 * 3_600);
 
 /// What a call is for. Its key is made of this and of how often it was given up before.
 #[derive(Debug, Clone, Copy)]

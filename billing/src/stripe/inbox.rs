@@ -9,10 +9,11 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use stripe_core::event::ListEvent;
 
+use super::lines;
 use super::sync::{self, Synced};
 use super::{Cards, SignatureError, verify};
-use crate::Error;
 use crate::store::stripe_events::{self, Due, Outcome};
+use crate::{Error, card};
 
 /// Events worked on in one go: few enough that what one claims is done before others may claim it.
 const BATCH: i64 = 20;
@@ -130,9 +131,22 @@ async fn look(cards: &Cards, event: &Due) -> Result<Synced, Error> {
     let Some(object) = event.object.as_deref() else { return Ok(Synced::Ignored) };
     match event.kind.as_str() {
         "checkout.session.completed" | "checkout.session.expired" => sync::session(cards, object).await,
-        "payment_intent.succeeded" | "payment_intent.payment_failed" => sync::payment(cards, object).await,
+        "payment_intent.succeeded" | "payment_intent.payment_failed" | "payment_intent.canceled" => {
+            sync::payment(cards, object).await
+        }
+        "setup_intent.succeeded" => card::look_at_intent(cards, object).await,
+        "payment_method.detached" | "payment_method.updated" | "payment_method.automatically_updated" => {
+            card::look_at_method(cards, object).await
+        }
         "charge.succeeded" | "charge.updated" | "charge.refunded" => sync::charge(cards, object).await,
         "refund.created" | "refund.updated" | "refund.failed" => sync::refund(cards, object).await,
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => sync::dispute(cards, object).await,
+        "radar.early_fraud_warning.created" | "radar.early_fraud_warning.updated" => sync::warning(cards, object).await,
+        "payout.paid" | "payout.failed" | "payout.canceled" => lines::payout(cards, object).await,
         _ => Ok(Synced::Ignored),
     }
 }

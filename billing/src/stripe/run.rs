@@ -1,4 +1,5 @@
-//! The loops beside the requests: what was told, what has no known outcome, and what was never told.
+//! The loops beside the requests: what was told, balances that are low, what has no known outcome, what was never
+//! told, and what moved.
 
 use std::time::Duration;
 
@@ -6,9 +7,9 @@ use platform::shutdown::Shutdown;
 use platform::worker::{self, Next, Worker};
 use protocol::Timestamp;
 
-use super::{Cards, inbox, sync};
-use crate::store::{refunds, stripe_calls, stripe_events, topups};
-use crate::{Error, refund, topup};
+use super::{Cards, DisputePolicy, inbox, lines, sync};
+use crate::store::{cards as saved, disputes, refunds, stripe_calls, stripe_events, topups};
+use crate::{Error, card, dispute, recharge, refund, topup};
 
 /// What has no outcome is left alone for this long: whoever asked for it is still at it.
 const UNTOUCHED: Duration = Duration::from_secs(90);
@@ -17,13 +18,13 @@ const BATCH: i64 = 50;
 
 /// Starts the loops, owned by `shutdown`.
 pub fn spawn(cards: &Cards, shutdown: &Shutdown) {
-    for job in [Job::Inbox, Job::Resume, Job::Backfill] {
+    for job in [Job::Inbox, Job::Recharge, Job::Resume, Job::Backfill, Job::Lines] {
         worker::spawn(cards.env().clone(), Beat { cards: cards.clone(), job }, shutdown);
     }
 }
 
-/// Goes on with what a call whose answer was lost, or a process that died, has left; and looks at pages past their
-/// time, for which nothing was told.
+/// Goes on with what a call whose answer was lost, or a process that died, has left; looks at pages past their time,
+/// for which nothing was told; and freezes what came back to disputed purchases.
 ///
 /// # Errors
 /// [`Error::Database`]; what the processor can't answer yet is left for the next time.
@@ -35,7 +36,12 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     let late = now.minus(topup::OPEN_FOR).minus(UNTOUCHED);
     let over = topups::Which { states: &["open"], made_by: Some(late), ..topups::Which::default() };
     let over = topups::list(&mut conn, over, BATCH).await?;
+    let automatic = Some(true);
+    let undecided =
+        topups::Which { states: &["open"], made_by: Some(since), is_automatic: automatic, ..topups::Which::default() };
+    let undecided = topups::list(&mut conn, undecided, BATCH).await?;
     let unsent = refunds::list_open(&mut conn, since, BATCH).await?;
+    let short = disputes::list_short(&mut conn, BATCH).await?;
     let unknown = stripe_calls::list_unknown(&mut conn, 1).await?.first().map(|call| call.created_at);
     let told = stripe_events::find_oldest(&mut conn).await?;
     drop(conn);
@@ -46,6 +52,11 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
         let id = one.id;
         left(topup::resume(cards, one).await, &id)?;
     }
+    for one in undecided {
+        if let Some(intent) = &one.payment_intent {
+            left(sync::payment(cards, intent).await, &one.id)?;
+        }
+    }
     for one in over {
         if let Some(session) = &one.session {
             left(sync::session(cards, session).await, &one.id)?;
@@ -53,6 +64,34 @@ pub async fn resume(cards: &Cards, now: Timestamp) -> Result<(), Error> {
     }
     for one in unsent {
         left(refund::send(cards, &one).await, &one.id)?;
+    }
+    if cards.config().dispute_policy != DisputePolicy::None {
+        for id in short {
+            left(dispute::refreeze(cards, &id).await, &id)?;
+        }
+    }
+    resume_cards(cards, since, late).await
+}
+
+/// The same for saved cards: pages, cards that leave, and tax that is not recorded yet.
+async fn resume_cards(cards: &Cards, since: Timestamp, late: Timestamp) -> Result<(), Error> {
+    let mut conn = cards.db().acquire().await?;
+    let setups = saved::list_unfinished(&mut conn, since, BATCH).await?;
+    let leaving = saved::list_leaving(&mut conn, BATCH).await?;
+    let untaxed = topups::list_untaxed(&mut conn, BATCH).await?;
+    drop(conn);
+    for one in setups {
+        match one.session.clone() {
+            None => left(card::resume(cards, one.clone()).await, &one.id)?,
+            Some(session) if one.created_at <= late => left(sync::session(cards, &session).await, &one.id)?,
+            Some(_) => {}
+        }
+    }
+    for one in leaving {
+        left(card::detach(cards, &one).await, &one.id)?;
+    }
+    for id in untaxed {
+        left(recharge::record_tax(cards, id).await, &id)?;
     }
     Ok(())
 }
@@ -72,8 +111,10 @@ fn left<T>(result: Result<T, Error>, what: &dyn std::fmt::Display) -> Result<(),
 #[derive(Debug, Clone, Copy)]
 enum Job {
     Inbox,
+    Recharge,
     Resume,
     Backfill,
+    Lines,
 }
 
 struct Beat {
@@ -87,8 +128,10 @@ impl Worker for Beat {
     fn name(&self) -> &'static str {
         match self.job {
             Job::Inbox => "billing.stripe.inbox",
+            Job::Recharge => "billing.stripe.recharge",
             Job::Resume => "billing.stripe.resume",
             Job::Backfill => "billing.stripe.backfill",
+            Job::Lines => "billing.stripe.lines",
         }
     }
 
@@ -96,16 +139,23 @@ impl Worker for Beat {
         let config = self.cards.config();
         Duration::from_millis(match self.job {
             Job::Inbox => config.inbox_ms,
+            Job::Recharge => config.recharge_ms,
             Job::Resume => config.resume_ms,
             Job::Backfill => config.backfill_ms,
+            Job::Lines => config.lines_ms,
         })
     }
 
     async fn tick(&mut self, now: Timestamp) -> Result<Next, Error> {
         match self.job {
             Job::Inbox => return Ok(if inbox::work(&self.cards, now).await? { Next::Again } else { Next::Wait }),
+            Job::Recharge => recharge::work(&self.cards, now).await?,
             Job::Resume => resume(&self.cards, now).await?,
             Job::Backfill => drop(inbox::backfill(&self.cards, now).await?),
+            Job::Lines => {
+                lines::read(&self.cards, now).await?;
+                lines::tie_all(&self.cards, now).await?;
+            }
         }
         Ok(Next::Wait)
     }

@@ -6,9 +6,11 @@ use protocol::{NanoUsd, TopupId};
 use sqlx::PgConnection;
 use stripe_checkout::checkout_session::{ListCheckoutSession, RetrieveCheckoutSession};
 use stripe_core::charge::RetrieveCharge;
+use stripe_core::dispute::{ListDispute, RetrieveDispute};
 use stripe_core::payment_intent::RetrievePaymentIntent;
 use stripe_core::refund::{ListRefund, RetrieveRefund};
-use stripe_shared::{BalanceTransaction, CheckoutSession, CheckoutSessionStatus, PaymentIntent, PaymentIntentStatus};
+use stripe_fraud::radar_early_fraud_warning::RetrieveRadarEarlyFraudWarning;
+use stripe_shared::{CheckoutSession, CheckoutSessionStatus, Dispute, PaymentIntent, PaymentIntentStatus, Refund};
 use stripe_types::{Currency, Expandable};
 
 use super::{Cards, cents, from_cents};
@@ -17,7 +19,7 @@ use crate::grant::{self, GrantKind, NewGrant};
 use crate::ledger::{Cause, Posting, Transfer};
 use crate::store::topups::{self, Payment};
 use crate::topup::{TOPUP_ID, Topup, TopupState, note_session};
-use crate::{Error, refund, store};
+use crate::{Error, card, dispute, recharge, refund, store, warning};
 
 /// What came of looking at an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,9 @@ pub enum Synced {
 /// As [`payment`].
 pub async fn session(cards: &Cards, id: &str) -> Result<Synced, Error> {
     let session = cards.fetch(&RetrieveCheckoutSession::new(id)).await?;
+    if let Some(setup) = card::named(session.metadata.as_ref()) {
+        return card::look(cards, setup, &session).await;
+    }
     let Some(topup) = ours(session.metadata.as_ref()) else { return Ok(Synced::Ignored) };
     if let Some(intent) = &session.payment_intent {
         let _ = payment(cards, intent.id().as_str()).await?;
@@ -55,11 +60,12 @@ pub async fn session(cards: &Cards, id: &str) -> Result<Synced, Error> {
 /// [`Error::PaymentDiffers`] when it is not what the top-up asked for: a person must look; what the processor says;
 /// [`Error::Database`]. Nothing is credited then.
 pub async fn payment(cards: &Cards, id: &str) -> Result<Synced, Error> {
-    let request = RetrievePaymentIntent::new(id).expand(["latest_charge.balance_transaction".to_owned()]);
+    let wanted = ["latest_charge.balance_transaction".to_owned(), "payment_method".to_owned()];
+    let request = RetrievePaymentIntent::new(id).expand(wanted);
     let intent = cards.fetch(&request).await?;
     let Some(topup) = ours(Some(&intent.metadata)) else { return Ok(Synced::Ignored) };
     if intent.status != PaymentIntentStatus::Succeeded {
-        return Ok(Synced::Applied);
+        return unpaid(cards, topup, &intent).await;
     }
     let list = ListCheckoutSession::new().payment_intent(id).expand(["data.invoice".to_owned()]);
     let session = cards.fetch(&list).await?.data.into_iter().next().map(Box::new);
@@ -76,9 +82,27 @@ pub async fn payment(cards: &Cards, id: &str) -> Result<Synced, Error> {
         .and_then(Expandable::as_object)
         .and_then(|charge| charge.balance_transaction.as_ref()?.as_object())
     {
-        book_fee(&mut tx, cards, line).await?;
+        book_fee(&mut tx, cards, line.id.as_str(), line.fee).await?;
     }
     tx.commit().await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at a payment that has not succeeded. At a page another card can be tried; a charge nobody is asked about has
+/// come to nothing once it was declined.
+async fn unpaid(cards: &Cards, topup: TopupId, intent: &PaymentIntent) -> Result<Synced, Error> {
+    use PaymentIntentStatus as S;
+    let topup = topups::find(&mut *cards.db().acquire().await?, topup).await?;
+    let Some(topup) = topup.filter(|topup| topup.card.is_some()) else { return Ok(Synced::Applied) };
+    let said = intent.last_payment_error.as_ref();
+    let code = said.and_then(|said| said.decline_code.clone().or_else(|| Some(said.code.as_ref()?.to_string())));
+    let code = match intent.status {
+        S::RequiresPaymentMethod if said.is_some() => code.unwrap_or_else(|| "declined".to_owned()),
+        S::RequiresAction => "authentication_required".to_owned(),
+        S::Canceled => code.unwrap_or_else(|| "canceled".to_owned()),
+        _ => return Ok(Synced::Applied),
+    };
+    recharge::decline(cards, topup.id, &code).await?;
     Ok(Synced::Applied)
 }
 
@@ -96,6 +120,7 @@ async fn credit(
     let invoice = session.and_then(|session| session.invoice.as_ref()?.as_object());
     let payment = Payment {
         intent: intent.id.as_str(),
+        charge: charge.map(|charge| charge.id.as_str()),
         tax,
         receipt_url: charge.and_then(|charge| charge.receipt_url.as_deref()),
         invoice_url: invoice.and_then(|invoice| invoice.hosted_invoice_url.as_deref()),
@@ -114,6 +139,13 @@ async fn credit(
     };
     grant::give(conn, cards.env(), &new, tax).await?;
     topups::pay(conn, topup.id, payment, cards.env().now()).await?;
+    let method = intent.payment_method.as_ref().and_then(Expandable::as_object);
+    match (topup.card, method) {
+        (Some(_), _) => store::recharge::paid(conn, topup.account).await?,
+        // The page said that it is kept, and the processor keeps it.
+        (None, Some(method)) if method.customer.is_some() => card::keep(conn, cards, topup.account, method).await?,
+        (None, _) => {}
+    }
     tracing::info!(topup.id = %topup.id, account.id = %topup.account, amount = %topup.amount, "a top-up was paid");
     Ok(())
 }
@@ -137,11 +169,15 @@ async fn judge(
     if topup.payment_intent.as_deref().is_some_and(|known| known != intent.id.as_str()) {
         return Err(differs(format!("{} was paid by another", topup.id)));
     }
-    let session = session.ok_or_else(|| differs("it was not made by a page of ours".to_owned()))?;
-    if ours(session.metadata.as_ref()) != Some(topup.id) {
-        return Err(differs(format!("its page {} is not that of {}", session.id, topup.id)));
-    }
-    let tax = session.total_details.as_ref().map_or(0, |details| details.amount_tax);
+    let tax = match (topup.card, session) {
+        // Worked out before it was asked for.
+        (Some(_), _) => cents(topup.tax).unwrap_or(0),
+        (None, None) => return Err(differs("it was not made by a page of ours".to_owned())),
+        (None, Some(session)) if ours(session.metadata.as_ref()) != Some(topup.id) => {
+            return Err(differs(format!("its page {} is not that of {}", session.id, topup.id)));
+        }
+        (None, Some(session)) => session.total_details.as_ref().map_or(0, |details| details.amount_tax),
+    };
     let asked = cents(topup.amount).and_then(|amount| amount.checked_add(tax));
     if tax < 0 || asked != Some(intent.amount_received) {
         let (came, amount) = (intent.amount_received, topup.amount);
@@ -150,7 +186,8 @@ async fn judge(
     from_cents(tax).ok_or_else(|| differs(format!("{tax} cents are no tax")))
 }
 
-/// Looks at a charge: what the processor kept of it, and every refund of it, also those made by hand over there.
+/// Looks at a charge: what the processor kept of it, and every refund and dispute of it, also those made by hand over
+/// there.
 ///
 /// # Errors
 /// As [`payment`].
@@ -166,19 +203,72 @@ pub async fn charge(cards: &Cards, id: &str) -> Result<Synced, Error> {
     }
     if let Some(line) = charge.balance_transaction.as_ref().and_then(Expandable::as_object) {
         let mut tx = cards.db().begin().await?;
-        book_fee(&mut tx, cards, line).await?;
+        book_fee(&mut tx, cards, line.id.as_str(), line.fee).await?;
         tx.commit().await?;
     }
-    if charge.amount_refunded > 0 {
-        let refunds = cards.fetch(&ListRefund::new().charge(id).limit(100)).await?;
-        for refund in refunds.data.iter().rev() {
-            refund::note(cards, refund, intent, None).await?;
-        }
+    if charge.amount_refunded > 0 || charge.disputed {
+        went_back(cards, id, intent).await?;
     }
     Ok(Synced::Applied)
 }
 
-/// Looks at a refund.
+/// A way in which the money of a charge goes back.
+enum Back<'a> {
+    Refund(&'a Refund),
+    Dispute(&'a Dispute),
+}
+
+/// Looks at what went back of a charge, in the order it did: what the later finds depends on the earlier.
+async fn went_back(cards: &Cards, charge: &str, intent: &str) -> Result<(), Error> {
+    let refunds = cards.fetch(&ListRefund::new().charge(charge).limit(100)).await?;
+    let disputes = cards.fetch(&ListDispute::new().charge(charge).limit(100)).await?;
+    let refunds = refunds.data.iter().rev().map(|refund| (refund.created, Back::Refund(refund)));
+    let disputes = disputes.data.iter().rev().map(|dispute| (dispute.created, Back::Dispute(dispute)));
+    let mut all: Vec<(i64, Back<'_>)> = refunds.chain(disputes).collect();
+    all.sort_by_key(|(created, _)| *created);
+    for (_, back) in all {
+        match back {
+            Back::Refund(refund) => refund::note(cards, refund, intent, None).await?,
+            Back::Dispute(dispute) => dispute::note(cards, dispute, intent).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a dispute, after what else went back of its charge before.
+///
+/// # Errors
+/// As [`payment`], and [`Error::DisputeDiffers`].
+pub async fn dispute(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let found = cards.fetch(&RetrieveDispute::new(id)).await?;
+    let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
+        return Ok(Synced::Ignored);
+    };
+    if charge(cards, found.charge.id().as_str()).await? == Synced::Ignored {
+        return Ok(Synced::Ignored);
+    }
+    dispute::note(cards, &found, &intent).await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at what a card's issuer holds for fraud.
+///
+/// # Errors
+/// As [`payment`].
+pub async fn warning(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let found = cards.fetch(&RetrieveRadarEarlyFraudWarning::new(id)).await?;
+    let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
+        return Ok(Synced::Ignored);
+    };
+    // A dispute that came first leaves nothing to refund.
+    if charge(cards, found.charge.id().as_str()).await? == Synced::Ignored {
+        return Ok(Synced::Ignored);
+    }
+    warning::note(cards, &found, &intent).await?;
+    Ok(Synced::Applied)
+}
+
+/// Looks at a refund, after what else went back of its charge before.
 ///
 /// # Errors
 /// As [`payment`].
@@ -187,7 +277,11 @@ pub async fn refund(cards: &Cards, id: &str) -> Result<Synced, Error> {
     let Some(intent) = found.payment_intent.as_ref().map(|intent| intent.id().to_string()) else {
         return Ok(Synced::Ignored);
     };
-    if payment(cards, &intent).await? == Synced::Ignored {
+    let looked = match &found.charge {
+        Some(of) => charge(cards, of.id().as_str()).await?,
+        None => payment(cards, &intent).await?,
+    };
+    if looked == Synced::Ignored {
         return Ok(Synced::Ignored);
     }
     refund::note(cards, &found, &intent, None).await?;
@@ -195,13 +289,13 @@ pub async fn refund(cards: &Cards, id: &str) -> Result<Synced, Error> {
 }
 
 /// Books what the processor kept of a movement, once.
-async fn book_fee(conn: &mut PgConnection, cards: &Cards, line: &BalanceTransaction) -> Result<(), Error> {
-    let fee = from_cents(line.fee).unwrap_or(NanoUsd::ZERO);
+pub(super) async fn book_fee(conn: &mut PgConnection, cards: &Cards, line: &str, cents: i64) -> Result<(), Error> {
+    let fee = from_cents(cents).unwrap_or(NanoUsd::ZERO);
     let (fees, clearing) = (AccountKind::StripeFees, AccountKind::StripeClearing);
     let posting = Posting::new(LedgerAccount::platform(fees), LedgerAccount::platform(clearing), fee);
     let postings: Vec<Posting> = posting.into_iter().collect();
     if !postings.is_empty() {
-        let cause = Cause::ProcessorFee(line.id.to_string());
+        let cause = Cause::ProcessorFee(line.to_owned());
         store::transfers::book(conn, &Transfer { id: cards.env().mint(), cause, postings }).await?;
     }
     Ok(())

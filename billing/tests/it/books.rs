@@ -2,8 +2,8 @@
 
 use billing::account::{AccountKind, LedgerAccount};
 use billing::ledger::{Cause, Posting, Transfer};
-use billing::{Booked, GrantKind, Granted, NewGrant};
-use protocol::receipt::{ReportStatus, SignedReport, UsageReport};
+use billing::{Booked, GrantKind, Granted, NewGrant, ReceiptsConfig};
+use protocol::receipt::{BodyDigest, ReportStatus, SignedReport, UsageReport};
 use protocol::{OrganizationId, Timestamp, Units};
 
 use crate::fixture::{World, id, nano, settlement};
@@ -207,10 +207,10 @@ async fn a_nodes_own_count_is_kept_beside_ours_and_judged_once() {
         let settled = settlement(&world.env, &world.price, billing::Outcome::Completed, 1_000);
         if let Some(completion) = reported {
             let signed = signed(&settled, hold.request(), completion);
-            assert_eq!(keep(&mut conn, id(5), &signed).await.unwrap(), Kept::New, "it may come first");
+            assert_eq!(keep(&mut conn, id(5), &signed, world.env.now()).await.unwrap(), Kept::New, "it may come first");
             assert_eq!(hold.settle(settled).await, Booked::Durable);
-            assert_eq!(keep(&mut conn, id(5), &signed).await.unwrap(), Kept::Earlier);
-            assert_eq!(keep(&mut conn, id(66), &signed).await.unwrap(), Kept::NotYours);
+            assert_eq!(keep(&mut conn, id(5), &signed, world.env.now()).await.unwrap(), Kept::Earlier);
+            assert_eq!(keep(&mut conn, id(66), &signed, world.env.now()).await.unwrap(), Kept::NotYours);
         } else {
             assert_eq!(hold.settle(settled).await, Booked::Durable, "{n}");
         }
@@ -252,8 +252,8 @@ fn signed(settled: &billing::Settlement, request: protocol::RequestId, completio
         started_at_ms: 0,
         finished_at_ms: 1,
         status: ReportStatus::Completed,
-        request_sha256: "00".repeat(32),
-        response_sha256: "00".repeat(32),
+        request_sha256: BodyDigest::default(),
+        response_sha256: BodyDigest::default(),
     };
-    SignedReport { report, signature: "00".repeat(64) }
+    report.sign(&crate::fixture::wallet(6), &ReceiptsConfig::default().domain(), None)
 }

@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 22] = [
+const CORRUPTIONS: [(&str, &str); 26] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -24,11 +24,15 @@ const CORRUPTIONS: [(&str, &str); 22] = [
     ),
     ("folds are the sums of the postings below the watermark", "update folds set debited = debited + 1"),
     (
+        "what moved credit is what is booked below the watermark",
+        "update credit_moves set amount_nano_usd = amount_nano_usd + 1",
+    ),
+    (
         "nothing available is negative, and leases spend what was lent",
         "alter table leases drop constraint leases_check; update leases set spent_nano_usd = lent_nano_usd + 1",
     ),
     (
-        "credits are what is available and what leases have not spent",
+        "credits are what is available, what leases have not spent and what disputes have frozen",
         "update accounts set available_nano_usd = available_nano_usd + 1",
     ),
     ("grants hold at least what is left of credits", "update grants set remaining_nano_usd = 0"),
@@ -89,6 +93,23 @@ const CORRUPTIONS: [(&str, &str); 22] = [
         "insert into refund_intents (refund_intent_id, account_id, topup_id, grant_id, credit_nano_usd, tax_nano_usd,
                                      state, created_at)
          values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 10000000, 0, 'open', now())",
+    ),
+    (
+        "what disputes hold is booked, and the credit they have is that of their grants",
+        "update grants set amount_nano_usd = amount_nano_usd + 1, disputed_nano_usd = 1",
+    ),
+    (
+        "lines of the card processor's account moved what their transfers did",
+        "insert into stripe_balance_txns (txn_id, kind, category, currency, amount_cents, fee_cents, created_at,
+                                          cause_kind, cause_id)
+         select 'txn_1', 'charge', 'charge', 'usd', 1, 0, now(), cause_kind, cause_id from transfers limit 1",
+    ),
+    (
+        "the newest statements and receipts can be built again, byte for byte",
+        "insert into documents (document_id, account_id, kind, month, issuer, layout, issued_at, pdf, pdf_sha256, csv,
+                                csv_sha256)
+         select gen_random_uuid(), account_id, 'statement', '2026-01', 'Steelyard', 1, now(), 'altered',
+                sha256('altered'), '', sha256('') from accounts",
     ),
     (
         "tables that are only added to refuse changes",

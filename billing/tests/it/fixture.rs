@@ -9,6 +9,7 @@ use billing::{
 };
 use platform::testing::TestDb;
 use protocol::time::ManualClock;
+use protocol::wallet::Wallet;
 use protocol::{Env, Id, KeyId, NanoUsd, NodeId, OfferId, OrganizationId, Price, Prices, ProjectId, ProviderId, Units};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -23,6 +24,11 @@ pub fn id<T: Id>(n: u128) -> T {
     T::from_uuid(Uuid::from_u128(n))
 }
 
+/// A wallet made of one byte.
+pub fn wallet(seed: u8) -> Wallet {
+    Wallet::from_bytes(&[seed; 32]).unwrap()
+}
+
 /// Loops that never beat and leases nobody renews behind a test's back.
 pub fn quiet() -> Config {
     let mut config = Config::default();
@@ -33,6 +39,7 @@ pub fn quiet() -> Config {
     config.loops.partitions_ms = never;
     config.loops.prices_ms = never;
     config.loops.reports_ms = never;
+    config.loops.documents_ms = never;
     config.lease.renew_s = 3_600;
     config.pricing.default_take_bps = 0;
     config
@@ -192,6 +199,25 @@ pub fn settlement(env: &Env, price: &Arc<PriceRow>, outcome: Outcome, cost: u32)
         finished_at: now,
         service_tier: Some("default".into()),
         routing: None,
+    }
+}
+
+/// Folds until everything booked so far is in it: a fold leaves out what an older transaction may still add, also one
+/// of another database of the server.
+pub async fn fold_all(db: &PgPool) {
+    let last: Option<String> = sqlx::query_scalar(
+        "select greatest((select max(xid::text::numeric) from usage), (select max(xid::text::numeric) from postings))::text",
+    )
+    .fetch_one(db)
+    .await
+    .unwrap();
+    let folded = "select xid::text::numeric > coalesce($1::text::numeric, 0) from fold_watermark";
+    loop {
+        billing::run::fold(db).await.unwrap();
+        if sqlx::query_scalar::<_, bool>(folded).bind(&last).fetch_one(db).await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

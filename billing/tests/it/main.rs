@@ -1,16 +1,22 @@
 //! Billing against a real Postgres.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod books;
 mod budgets;
 mod cards;
 mod checks;
+mod epochs;
 mod fixture;
+mod history;
 mod holds;
 mod leases;
 mod model;
+mod papers;
 mod pricing;
+mod promo;
 mod quarantine;
+mod receipts;
 mod replicas;
 mod settling;
 mod vanishing;

@@ -1,10 +1,12 @@
 //! Random histories of two replicas with cut connections, deaths, expiry and reaping, against a small
 //! model of who was charged what. Every step leaves the books in order.
 //!
-//! `STEELYARD_MODEL_SEED` repeats one history, `STEELYARD_MODEL_RUNS` asks for more of them.
+//! `STEELYARD_MODEL_SEED` repeats one history, `STEELYARD_MODEL_RUNS` asks for more of them, as `make soak` does.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use billing::{Billing, Booked, BudgetScope, LeaseHold, Outcome, Reset};
 use protocol::time::ManualClock;
@@ -14,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
 use tokio::runtime::Runtime;
 
-use crate::fixture::{ask, assert_green, fund, id, nano, post, quiet, settlement};
+use crate::fixture::{ask, assert_green, fold_all, fund, id, nano, post, quiet, settlement};
 
 const ACCOUNTS: u128 = 3;
 const STEPS: u32 = 120;
@@ -57,13 +59,45 @@ fn start(name: &'static str, url: &str, seed: u64) -> Replica {
 
 #[test]
 fn random_histories_leave_the_books_in_order() {
-    let runs: u64 = std::env::var("STEELYARD_MODEL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
-    let first: u64 = std::env::var("STEELYARD_MODEL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    for seed in first..first + runs {
-        println!("STEELYARD_MODEL_SEED={seed}");
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let (first, runs) = (number("STEELYARD_MODEL_SEED").unwrap_or(1), number("STEELYARD_MODEL_RUNS").unwrap_or(2));
+    let (began, interrupted) = (Instant::now(), interrupted());
+    for done in 0..runs {
+        let watched = Watched(first + done);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(history(seed));
+        runtime.block_on(history(watched.0));
+        let (took, done) = (began.elapsed().as_secs_f64(), done + 1);
+        let left = took / f64::from(u32::try_from(done).unwrap()) * f64::from(u32::try_from(runs - done).unwrap());
+        println!("seed {}: in order; {done} of {runs} in {took:.0} s, {left:.0} s to go", watched.0);
+        if interrupted.load(Ordering::Relaxed) {
+            println!("ended early: {done} histories from seed {first} on left the books in order");
+            return;
+        }
     }
+}
+
+/// Says on its way out of a failure which history failed.
+struct Watched(u64);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("seed {0} failed; STEELYARD_MODEL_SEED={0} STEELYARD_MODEL_RUNS=1 repeats it", self.0);
+        }
+    }
+}
+
+/// Becomes true with Ctrl-C: the history under way is gone through to its end, so that what is known is kept.
+fn interrupted() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&flag);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            told.store(true, Ordering::Relaxed);
+        }
+    });
+    flag
 }
 
 async fn history(seed: u64) {
@@ -225,7 +259,30 @@ async fn history(seed: u64) {
         replica.runtime.shutdown_background();
     }
     compare(&db, &model).await;
+    fold_all(&db).await;
+    alerted(&db).await;
     assert_green(&db).await;
+}
+
+/// Of every limit exactly those parts were noticed that its windows have reached.
+async fn alerted(db: &PgPool) {
+    let wrong: i64 = sqlx::query_scalar(
+        "with spent as (
+           select w.budget_id, w.starts_at, w.limit_nano_usd, w.late_nano_usd + coalesce(
+                    (select sum(spent_nano_usd) from budget_leases l
+                      where l.budget_id = w.budget_id and l.starts_at = w.starts_at), 0) as spent
+             from budget_windows w),
+         due as (
+           select budget_id, starts_at, percent from spent cross join unnest(array[50, 80, 100]) as parts (percent)
+            where spent * 100 >= limit_nano_usd * percent)
+         select count(*) from due full join spend_alerts a
+             on a.budget_id = due.budget_id and a.starts_at = due.starts_at and a.threshold_percent = due.percent
+          where due.percent is null or a.threshold_percent is null",
+    )
+    .fetch_one(db)
+    .await
+    .unwrap();
+    assert_eq!(wrong, 0, "a part that was reached and not noticed, or the other way round");
 }
 
 /// Every acknowledged charge is booked as it was acknowledged, and nothing else but what is in doubt.

@@ -54,9 +54,10 @@ pub fn book(books: &mut Books, movement: Movement<'_>) -> BalanceTransaction {
 /// # Errors
 /// When a bound of the page can't be read.
 pub fn list(books: &Books, form: &Form) -> Result<Value, Refusal> {
-    let (since, kind, source) = (form.int("created[gte]")?.unwrap_or(0), form.text("type"), form.text("source"));
+    let (since, until) = (form.int("created[gte]")?.unwrap_or(0), form.int("created[lte]")?.unwrap_or(i64::MAX));
+    let (kind, source) = (form.text("type"), form.text("source"));
     page(&books.balance_transactions, "balance_transactions", form, |line| {
-        line.created >= since
+        (since..=until).contains(&line.created)
             && kind.is_none_or(|kind| line.type_.as_str() == kind)
             && source.is_none_or(|source| line.source.as_ref().is_some_and(|one| one.id().as_str() == source))
     })

@@ -5,7 +5,7 @@ use stripe_shared::{CheckoutSession, CheckoutSessionPaymentStatus as Payment, Ch
 use stripe_types::Expandable;
 
 use super::payment_intents::{self, New};
-use super::{customers, invoices, payment_methods};
+use super::{customers, invoices, payment_methods, setup_intents};
 use crate::books::{Books, made, page, shown};
 use crate::form::Form;
 use crate::refusal::Refusal;
@@ -20,8 +20,9 @@ const EXPIRY: std::ops::RangeInclusive<i64> = 30 * 60 - 60..=24 * 3_600;
 /// # Errors
 /// A mode, price or expiry Stripe would not take.
 pub fn create(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
-    if form.need("mode")? != "payment" {
-        return Err(Refusal::invalid("mode", "Only payment mode is known here."));
+    let mode = form.need("mode")?.to_owned();
+    if mode != "payment" && mode != "setup" {
+        return Err(Refusal::invalid("mode", "Only payment and setup mode are known here."));
     }
     form.need("success_url")?;
     if let Some(customer) = form.text("customer") {
@@ -33,6 +34,9 @@ pub fn create(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
             "expires_at",
             "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.",
         ));
+    }
+    if mode == "setup" {
+        return create_setup(books, form, expires_at);
     }
     let subtotal = subtotal(form)?;
     let taxes = form.is("automatic_tax[enabled]");
@@ -61,6 +65,23 @@ pub fn create(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
         setup_future_usage: form.text("payment_intent_data[setup_future_usage]").map(str::to_owned),
     };
     books.promised.insert(id, intent);
+    Ok(shown(&session))
+}
+
+/// A session that saves a card. Its intent is there from the start.
+fn create_setup(books: &mut Books, form: &Form, expires_at: i64) -> Result<Value, Refusal> {
+    let id = books.next_id("cs_test");
+    let intent = setup_intents::insert(books, form.text("customer"), &form.map("setup_intent_data[metadata]"));
+    let session: CheckoutSession = made(json!({
+        "id": id, "object": "checkout.session", "created": books.now, "expires_at": expires_at, "livemode": false,
+        "mode": "setup", "status": "open", "payment_status": "no_payment_required", "currency": form.text("currency"),
+        "custom_fields": [], "custom_text": {}, "shipping_options": [], "payment_method_types": ["card"],
+        "customer": form.text("customer"), "client_reference_id": form.text("client_reference_id"),
+        "metadata": form.map("metadata"), "automatic_tax": { "enabled": false }, "setup_intent": intent,
+        "success_url": form.text("success_url"), "cancel_url": form.text("cancel_url"),
+        "url": format!("{}/pay/{id}", books.base),
+    }));
+    books.sessions.insert(id, session.clone());
     Ok(shown(&session))
 }
 
@@ -101,6 +122,9 @@ pub enum Paid {
 /// When the session is over; a decline, after which another card may be tried.
 pub fn pay(books: &mut Books, id: &str, number: &str) -> Result<Paid, Refusal> {
     let session = open(books, id)?;
+    if let Some(intent) = session.setup_intent.as_ref().map(|one| one.id().as_str().to_owned()) {
+        return save(books, id, &intent, number);
+    }
     let known = session.payment_intent.as_ref().map(|one| one.id().as_str().to_owned());
     let method = payment_methods::from_number(books, number)?;
     let intent = match known {
@@ -122,9 +146,23 @@ pub fn pay(books: &mut Books, id: &str, number: &str) -> Result<Paid, Refusal> {
     Ok(Paid::Done(complete(books, id)))
 }
 
+/// Saves a card at the page.
+fn save(books: &mut Books, id: &str, intent: &str, number: &str) -> Result<Paid, Refusal> {
+    let method = payment_methods::from_number(books, number)?;
+    let form = Form::parse(format!("payment_method={method}").as_bytes());
+    setup_intents::confirm(books, intent, &form)?;
+    if books.setup_intents[intent].status == stripe_shared::SetupIntentStatus::RequiresAction {
+        return Ok(Paid::Asked(format!("{}/authenticate/{intent}", books.base)));
+    }
+    Ok(Paid::Done(complete(books, id)))
+}
+
 /// Closes the session an intent belongs to, after the bank's question was answered; where to go on.
 pub fn completed_by(books: &mut Books, intent: &str) -> Option<String> {
-    let is_its = |one: &CheckoutSession| one.payment_intent.as_ref().is_some_and(|its| its.id().as_str() == intent);
+    let is_its = |one: &CheckoutSession| {
+        one.payment_intent.as_ref().is_some_and(|its| its.id().as_str() == intent)
+            || one.setup_intent.as_ref().is_some_and(|its| its.id().as_str() == intent)
+    };
     let id = books.sessions.iter().find(|(_, one)| is_its(one)).map(|(id, _)| id.clone())?;
     Some(complete(books, &id))
 }
@@ -132,7 +170,10 @@ pub fn completed_by(books: &mut Books, intent: &str) -> Option<String> {
 fn complete(books: &mut Books, id: &str) -> String {
     let invoice = invoices::of_session(books, &books.sessions[id].clone());
     let Some(session) = books.sessions.get_mut(id) else { return String::new() };
-    (session.status, session.payment_status) = (Some(Status::Complete), Payment::Paid);
+    session.status = Some(Status::Complete);
+    if session.payment_status == Payment::Unpaid {
+        session.payment_status = Payment::Paid;
+    }
     session.invoice = invoice.map(|id| Expandable::Id(Some(id.as_str().into())));
     session.url = None;
     let session = session.clone();

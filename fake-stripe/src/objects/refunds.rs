@@ -5,6 +5,7 @@ use stripe_shared::Refund;
 use stripe_types::Expandable;
 
 use super::balance::{Movement, book};
+use super::disputes::is_barred;
 use crate::books::{Books, RefundsGo, made, merge_metadata, page, shown};
 use crate::form::Form;
 use crate::refusal::Refusal;
@@ -31,7 +32,7 @@ pub fn create(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
     if !charge.paid {
         return Err(Refusal::state("charge_not_paid", "A charge that did not succeed can't be refunded."));
     }
-    if charge.disputed {
+    if is_barred(books, &charge_id) {
         return Err(Refusal::state("charge_disputed", "This charge is disputed; it can't be refunded."));
     }
     if left == 0 {

@@ -1,5 +1,7 @@
 //! Setup intents: a card saved for charges without its holder.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use stripe_shared::{SetupIntent, SetupIntentStatus as Status};
 use stripe_types::Expandable;
@@ -22,19 +24,28 @@ pub fn create(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
         Some(named) => Some(payment_methods::resolve(books, named)?),
         None => None,
     };
-    let id = books.next_id("seti");
-    let status = if method.is_some() { "requires_confirmation" } else { "requires_payment_method" };
-    let intent: SetupIntent = made(json!({
-        "id": id, "object": "setup_intent", "created": books.now, "customer": form.text("customer"), "livemode": false,
-        "metadata": form.map("metadata"), "payment_method": method, "payment_method_types": ["card"], "status": status,
-        "usage": form.text("usage").unwrap_or("off_session"), "client_secret": format!("{id}_secret"),
-    }));
-    books.setup_intents.insert(id.clone(), intent.clone());
-    books.emit("setup_intent.created", &intent);
+    let id = insert(books, form.text("customer"), &form.map("metadata"));
+    if let (Some(method), Some(intent)) = (method, books.setup_intents.get_mut(&id)) {
+        intent.payment_method = Some(Expandable::Id(method.as_str().into()));
+        intent.status = Status::RequiresConfirmation;
+    }
     if form.is("confirm") {
         return confirm(books, &id, form);
     }
-    Ok(shown(&intent))
+    Ok(shown(&books.setup_intents[&id]))
+}
+
+/// A new intent that nobody confirmed yet, and its id.
+pub fn insert(books: &mut Books, customer: Option<&str>, metadata: &HashMap<String, String>) -> String {
+    let id = books.next_id("seti");
+    let intent: SetupIntent = made(json!({
+        "id": id, "object": "setup_intent", "created": books.now, "customer": customer, "livemode": false,
+        "metadata": metadata, "payment_method_types": ["card"], "status": "requires_payment_method",
+        "usage": "off_session", "client_secret": format!("{id}_secret"),
+    }));
+    books.setup_intents.insert(id.clone(), intent.clone());
+    books.emit("setup_intent.created", &intent);
+    id
 }
 
 /// Confirms an intent.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use stripe_billing::invoice::RetrieveInvoice;
-use stripe_checkout::checkout_session::{ExpireCheckoutSession, RetrieveCheckoutSession};
+use stripe_checkout::checkout_session::{
+    CreateCheckoutSession, CreateCheckoutSessionSetupIntentData, ExpireCheckoutSession, RetrieveCheckoutSession,
+};
 use stripe_core::charge::RetrieveCharge;
 use stripe_core::payment_intent::RetrievePaymentIntent;
-use stripe_shared::{CheckoutSessionPaymentStatus, CheckoutSessionStatus, PaymentIntentStatus};
+use stripe_core::setup_intent::RetrieveSetupIntent;
+use stripe_shared::{CheckoutSessionMode, CheckoutSessionPaymentStatus, CheckoutSessionStatus, PaymentIntentStatus};
 
 use crate::support::{World, get, post, refusal, session_request};
 
@@ -115,4 +118,39 @@ async fn what_stripe_would_not_take_is_refused_with_the_field_named() {
     assert_eq!((status, error.param.as_deref()), (400, Some("customer")));
     let (status, _) = refusal(RetrieveCheckoutSession::new("pi_1").send(&world.client).await);
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_session_that_saves_a_card_takes_no_money_and_may_ask_the_bank() {
+    let world = World::new().await;
+    let customer = world.customer().await;
+    let metadata = std::collections::HashMap::from([("card_setup_id".to_owned(), "s1".to_owned())]);
+    let intent = CreateCheckoutSessionSetupIntentData {
+        metadata: Some(metadata.clone()),
+        ..CreateCheckoutSessionSetupIntentData::new()
+    };
+    let request = CreateCheckoutSession::new()
+        .mode(CheckoutSessionMode::Setup)
+        .customer(customer.id.as_str())
+        .setup_intent_data(intent)
+        .metadata(metadata)
+        .success_url("https://example.com/done");
+    let session = request.send(&world.client).await.unwrap();
+    let url = session.url.clone().unwrap();
+    assert_eq!(get(&url).await.status, 200);
+    assert_eq!(post(&url, "card=4000000000000002").await.status, 402);
+    let bank = post(&url, "card=4000002760003184").await.location.unwrap();
+    assert_eq!(post(&bank, "result=complete").await.location.as_deref(), Some("https://example.com/done"));
+    let session = RetrieveCheckoutSession::new(&session.id).send(&world.client).await.unwrap();
+    assert_eq!(session.status, Some(CheckoutSessionStatus::Complete));
+    assert_eq!(session.payment_status, CheckoutSessionPaymentStatus::NoPaymentRequired);
+    let setup = session.setup_intent.unwrap().into_id();
+    let setup = RetrieveSetupIntent::new(setup).expand(["payment_method".to_owned()]);
+    let setup = setup.send(&world.client).await.unwrap();
+    assert_eq!(setup.metadata.unwrap()["card_setup_id"], "s1");
+    let card = setup.payment_method.unwrap().into_object().unwrap();
+    assert_eq!((card.card.unwrap().last4.as_str(), card.customer.unwrap().id()), ("3184", &customer.id));
+    let told = world.told().await;
+    assert!(told.iter().any(|kind| kind == "setup_intent.succeeded"));
+    assert!(!told.iter().any(|kind| kind.starts_with("payment_intent") || kind.starts_with("invoice")));
 }

@@ -5,11 +5,12 @@ use stripe_core::charge::RetrieveCharge;
 use stripe_core::dispute::{RetrieveDispute, UpdateDispute};
 use stripe_core::payment_intent::CreatePaymentIntent;
 use stripe_core::refund::{CreateRefund, RetrieveRefund};
+use stripe_fraud::radar_early_fraud_warning::RetrieveRadarEarlyFraudWarning;
 use stripe_shared::{Charge, DisputeStatus};
 use stripe_types::Currency;
 
 use fake_stripe::RefundsGo;
-use fake_stripe::objects::{disputes, refunds};
+use fake_stripe::objects::{disputes, payouts, refunds, warnings};
 
 use crate::support::{World, refusal};
 
@@ -79,6 +80,48 @@ async fn a_dispute_takes_the_money_and_gives_it_back_when_won() {
     let count = |kind: &str| told.iter().filter(|one| *one == kind).count();
     assert_eq!(count("charge.dispute.closed"), 2);
     assert_eq!((count("charge.dispute.funds_withdrawn"), count("charge.dispute.funds_reinstated")), (2, 1));
+}
+
+#[tokio::test]
+async fn an_inquiry_takes_money_once_it_is_a_dispute_and_parts_are_disputed_apart() {
+    let world = World::new().await;
+    let charge = paid(&world, 5_000).await;
+    let asked = world.fake.with(|books| disputes::inquire(books, charge.id.as_str(), Some(1_000), "general")).unwrap();
+    let id = asked["id"].as_str().unwrap();
+    assert_eq!(balance(&world).await, (5_000, 175));
+    assert!(CreateRefund::new().charge(charge.id.as_str()).amount(500).send(&world.client).await.is_ok());
+    world.fake.with(|books| disputes::escalate(books, id)).unwrap();
+    assert_eq!(balance(&world).await, (5_000 - 500 - 1_000, 175 + 1_500));
+    let dispute = RetrieveDispute::new(id).send(&world.client).await.unwrap();
+    assert_eq!((dispute.status, dispute.is_charge_refundable), (DisputeStatus::NeedsResponse, false));
+    let more = |cents| world.fake.with(|books| disputes::open(books, charge.id.as_str(), Some(cents), "duplicate"));
+    assert!(more(3_501).is_err(), "never more than the charge carries");
+    assert!(more(3_500).is_ok());
+}
+
+#[tokio::test]
+async fn a_payout_leaves_the_balance_and_comes_back_when_the_bank_will_not_have_it() {
+    let world = World::new().await;
+    paid(&world, 5_000).await;
+    assert!(world.fake.with(|books| payouts::send(books, 5_000)).is_err(), "more than is there");
+    let sent = world.fake.with(|books| payouts::send(books, 4_000)).unwrap();
+    let id = sent["id"].as_str().unwrap();
+    assert_eq!(balance(&world).await.0, 1_000);
+    world.fake.with(|books| payouts::fail(books, id)).unwrap();
+    assert!(world.fake.with(|books| payouts::fail(books, id)).is_err());
+    let lines = ListBalanceTransaction::new().source(id).send(&world.client).await.unwrap().data;
+    let kinds: Vec<_> = lines.iter().map(|line| (line.type_.as_str(), line.amount)).collect();
+    assert_eq!(kinds, [("payout_failure", 4_000), ("payout", -4_000)]);
+}
+
+#[tokio::test]
+async fn an_issuer_warns_of_fraud() {
+    let world = World::new().await;
+    let charge = paid(&world, 5_000).await;
+    let warned = world.fake.with(|books| warnings::warn(books, charge.id.as_str())).unwrap();
+    let found = RetrieveRadarEarlyFraudWarning::new(warned["id"].as_str().unwrap()).send(&world.client).await.unwrap();
+    assert_eq!((found.actionable, found.charge.id()), (true, &charge.id));
+    assert!(world.told().await.iter().any(|kind| kind == "radar.early_fraud_warning.created"));
 }
 
 #[tokio::test]

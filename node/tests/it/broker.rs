@@ -23,6 +23,8 @@ use protocol::load::{NodeFrame, ReplicaFrame};
 use protocol::offer::TrustLevel;
 use protocol::receipt::SignedReport;
 use protocol::session::*;
+use protocol::typed::Domain;
+use protocol::wallet::Address;
 use protocol::{AttemptId, ChallengeId, Env, Id, NodeId, OfferId, ProviderId, RequestId, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -31,6 +33,8 @@ use tokio::task::JoinSet;
 use url::Url;
 
 pub const PROVIDER_KEY: &str = "sk-prov-test";
+/// Where this broker settles.
+pub const DOMAIN: Domain = Domain { chain_id: 31_337, distributor: Address::from_bytes([0x5f; 20]) };
 
 /// What the broker saw, shared with its tests.
 #[derive(Default)]
@@ -41,6 +45,7 @@ pub struct Seen {
     pub offers: Vec<OfferView>,
     pub etag: u32,
     pub reports: Vec<SignedReport>,
+    pub receipt_key: Option<AnnounceReceiptKey>,
     pub refuse_reports: bool,
     pub forget_tokens: bool,
     pub commands: Vec<Command>,
@@ -144,11 +149,11 @@ impl Broker {
         (attempt, request)
     }
 
-    /// The report of one attempt, checked against the node's key.
+    /// The report of one attempt, checked against the key the node announced.
     pub fn report(&self, attempt: AttemptId) -> Option<SignedReport> {
         let seen = self.seen.lock();
         let signed = seen.reports.iter().find(|signed| signed.report.attempt == attempt)?.clone();
-        signed.verify(&seen.node.unwrap().1).unwrap();
+        assert_eq!(signed.signer(&DOMAIN).unwrap(), seen.receipt_key.unwrap().key, "the announced key signs");
         Some(signed)
     }
 
@@ -306,6 +311,12 @@ fn call(
                 server_time_ms: now_ms,
             };
             answer(StatusCode::CREATED, json!(token))
+        }
+        ("POST", "receipt_keys") => {
+            let announced: AnnounceReceiptKey = serde_json::from_value(value).unwrap();
+            seen.receipt_key = Some(announced);
+            let delegated = announced.delegation.is_some();
+            answer(StatusCode::OK, json!(ReceiptKeyView { key: announced.key, delegated, domain: DOMAIN }))
         }
         ("GET", "offers") => offers(seen),
         ("PUT", "offers") => {

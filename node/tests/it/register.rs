@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use node::Error;
 use node::register::{Applicant, Registered, register};
+use protocol::Env;
 use protocol::challenge::Purpose;
 use protocol::wallet::Wallet;
 
@@ -29,16 +30,17 @@ async fn apply(broker: &Broker, name: &str) -> (Result<Registered, Error>, Folde
         payout_account: None,
     };
     let wallet = Wallet::from_bytes(&[7; 32]).unwrap();
-    (register(&broker.url, applicant, &wallet, &folder.0).await, folder)
+    (register(&broker.url, applicant, &wallet, &folder.0, &Env::system()).await, folder)
 }
 
 #[tokio::test]
 async fn a_wallet_signs_for_the_broker_that_was_dialled() {
     let broker = Broker::start().await;
-    let (registered, _folder) = apply(&broker, "own").await;
+    let (registered, folder) = apply(&broker, "own").await;
     let registered = registered.unwrap();
     assert_eq!(std::fs::read_to_string(registered.key_file).unwrap().trim(), PROVIDER_KEY);
     assert_eq!(broker.seen.lock().proofs.len(), 1);
+    assert!(folder.0.join("receipt.delegation").exists(), "the wallet vouched while it was at hand");
 }
 
 #[tokio::test]

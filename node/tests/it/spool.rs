@@ -4,11 +4,12 @@ use std::fs;
 use std::io::Write;
 
 use node::spool::Spool;
-use protocol::receipt::{ReportStatus, SignedReport, UsageReport};
+use protocol::receipt::{BodyDigest, ReportStatus, SignedReport, UsageReport};
+use protocol::wallet::Wallet;
 use protocol::{AttemptId, Id, NodeId, OfferId, RequestId, Units};
 use uuid::Uuid;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, DOMAIN};
 use crate::eventually;
 use crate::join::{config, engine, joined};
 
@@ -23,10 +24,10 @@ fn report(n: u128) -> SignedReport {
         started_at_ms: 1,
         finished_at_ms: 2,
         status: ReportStatus::Completed,
-        request_sha256: "0".repeat(64),
-        response_sha256: "0".repeat(64),
+        request_sha256: BodyDigest::default(),
+        response_sha256: BodyDigest::default(),
     };
-    SignedReport { report, signature: "0".repeat(128) }
+    report.sign(&Wallet::from_bytes(&[1; 32]).unwrap(), &DOMAIN, None)
 }
 
 fn attempts(spool: &mut Spool, most: usize) -> Vec<u128> {

@@ -43,8 +43,8 @@ async fn an_answer_comes_chunk_by_chunk_and_is_reported_signed() {
     assert_eq!(report.status, ReportStatus::Completed);
     assert_eq!((report.units.completion, report.units.request), (10, 1));
     assert!(report.units.prompt > 0 && report.finished_at_ms > report.started_at_ms);
-    assert_eq!(report.request_sha256, hex::encode(Sha256::digest(chat.to_string())));
-    assert_eq!(report.response_sha256, hex::encode(Sha256::digest(&text)));
+    assert_eq!(report.request_sha256.to_string(), hex::encode(Sha256::digest(chat.to_string())));
+    assert_eq!(report.response_sha256.to_string(), hex::encode(Sha256::digest(&text)));
     handle.stop().await.unwrap();
 }
 

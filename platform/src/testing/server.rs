@@ -19,7 +19,19 @@ impl PrivateServer {
     /// # Errors
     /// As [`Embedded::start`].
     pub async fn start() -> Result<Self, Error> {
-        let config = EmbeddedConfig { disposable: true, ..EmbeddedConfig::new(private_folder()?).guarded().fleeting() };
+        Self::start_as(EmbeddedConfig::new(private_folder()?).fleeting()).await
+    }
+
+    /// Starts one whose commits wait for the disk, for measuring.
+    ///
+    /// # Errors
+    /// As [`Embedded::start`].
+    pub async fn start_durable() -> Result<Self, Error> {
+        Self::start_as(EmbeddedConfig::new(private_folder()?)).await
+    }
+
+    async fn start_as(config: EmbeddedConfig) -> Result<Self, Error> {
+        let config = EmbeddedConfig { disposable: true, ..config.guarded() };
         let server = Embedded::start(config.clone()).await?;
         Ok(Self { server, config })
     }

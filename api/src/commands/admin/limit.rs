@@ -1,16 +1,14 @@
 //! `steelyard admin limit …`
 
-use billing::budget::{Budget, BudgetScope, Reset};
+use billing::budget::{Budget, Reset};
 use billing::store::budgets;
 use clap::ValueEnum;
-use protocol::{Id as _, KeyId, NanoUsd, OrganizationId, ProjectId};
+use protocol::{Id as _, KeyId, NanoUsd};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 
-use super::{Desk, Error, missing};
-use crate::keys::Holder;
+use super::whose::Whose;
+use super::{Desk, Error};
 use crate::store::audit::{self, Entry};
-use crate::store::{keys, organizations};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -41,21 +39,6 @@ pub(super) struct Set {
     /// When it starts anew, in UTC: at midnight, before Monday, before the first of a month, or never.
     #[arg(long, value_enum, default_value_t = Starts::None)]
     reset: Starts,
-}
-
-/// Whom a limit binds. All that apply hold at once: a request needs room under each.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct Whose {
-    /// One key.
-    #[arg(long, value_name = "KEY")]
-    key: Option<KeyId>,
-    /// All keys of a project.
-    #[arg(long, value_name = "PROJECT")]
-    project: Option<ProjectId>,
-    /// All projects of an organization.
-    #[arg(long, value_name = "ORG")]
-    org: Option<OrganizationId>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -124,27 +107,6 @@ async fn show(desk: &Desk, whose: &Whose) -> Result<Value, Error> {
         "spent_usd": spent,
         "left_usd": budget.limit.saturating_sub(spent),
     }))
-}
-
-impl Whose {
-    /// The scope, whose organization it is in, and its id in words; an error names what is not there.
-    async fn find(&self, conn: &mut PgConnection) -> Result<(BudgetScope, OrganizationId, String), Error> {
-        if let Some(key) = self.key {
-            let row = keys::find(conn, key, None).await?.ok_or_else(|| missing("key", key))?;
-            return match row.record.holder {
-                Holder::Inference { organization, .. } => Ok((BudgetScope::Key(key), organization, key.to_string())),
-                _ => Err(Error::Usage(format!("{key} asks no models and so spends nothing; limit an inference key"))),
-            };
-        }
-        if let Some(project) = self.project {
-            let owner = organizations::find_owner(conn, project).await?;
-            let owner = owner.ok_or_else(|| missing("project", project))?;
-            return Ok((BudgetScope::Project(project), owner, project.to_string()));
-        }
-        let Some(org) = self.org else { return Err(Error::Usage("name one of --key, --project, --org".to_owned())) };
-        organizations::find(conn, org).await?.ok_or_else(|| missing("organization", org))?;
-        Ok((BudgetScope::Organization(org), org, org.to_string()))
-    }
 }
 
 fn said(budget: Option<&Budget>) -> Value {

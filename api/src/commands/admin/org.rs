@@ -1,6 +1,6 @@
 //! `steelyard admin org …`
 
-use protocol::OrganizationId;
+use protocol::{NanoUsd, OrganizationId, TopupId};
 use serde_json::{Value, json};
 
 use super::{Desk, Error, missing, name};
@@ -40,6 +40,20 @@ pub(super) enum Command {
         /// Which one.
         organization: OrganizationId,
     },
+    /// Send unspent bought credit back to the cards it came from: all of the amount, or nothing.
+    Refund {
+        /// Whose.
+        organization: OrganizationId,
+        /// How much, in dollars, without the tax that goes with it.
+        #[arg(long)]
+        usd: NanoUsd,
+        /// Of one top-up only; of the oldest first when absent.
+        #[arg(long)]
+        topup: Option<TopupId>,
+        /// Why, for the audit trail.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 pub(super) async fn run(desk: &Desk, command: Command) -> Result<Value, Error> {
@@ -49,6 +63,7 @@ pub(super) async fn run(desk: &Desk, command: Command) -> Result<Value, Error> {
         Command::Show { organization } => show(desk, organization).await,
         Command::Suspend { organization, reason } => turn(desk, organization, true, reason).await,
         Command::Resume { organization } => turn(desk, organization, false, None).await,
+        Command::Refund { organization, usd, topup, reason } => refund(desk, organization, usd, topup, &reason).await,
     }
 }
 
@@ -103,4 +118,27 @@ async fn turn(desk: &Desk, id: OrganizationId, suspended: bool, reason: Option<S
     }
     tx.commit().await?;
     Ok(json!({ "organization": id, "name": organization.name, "state": state }))
+}
+
+async fn refund(
+    desk: &Desk,
+    id: OrganizationId,
+    usd: NanoUsd,
+    topup: Option<TopupId>,
+    reason: &str,
+) -> Result<Value, Error> {
+    let cards = desk.cards.as_ref();
+    let cards = cards.ok_or_else(|| Error::Usage("no card processor: set stripe.secret_key".to_owned()))?;
+    organizations::find(&mut *desk.db.acquire().await?, id).await?.ok_or_else(|| missing("organization", id))?;
+    let parts = billing::refund::request(cards, id, topup, usd).await?;
+    for part in &parts {
+        let entry = Entry::new(desk.env.mint(), desk.env.now(), desk.actor.clone(), "refund.created", part.id);
+        let detail = json!({ "topup_id": part.topup, "amount_usd": part.credit, "reason": reason });
+        audit::insert(&mut *desk.db.acquire().await?, entry.of_organization(id).with(detail)).await?;
+    }
+    let row = |part: billing::refund::Refund| {
+        json!({ "refund": part.id, "topup": part.topup, "amount_usd": part.credit, "tax_usd": part.tax,
+                "state": part.state.as_str() })
+    };
+    Ok(parts.into_iter().map(row).collect())
 }

@@ -1,12 +1,10 @@
 //! A Messages request, read and written again as the chat request that means the same.
 
-use std::borrow::Cow;
-
 use super::members::{Members, required};
 use super::tools::{self, Choice, Output, Thinking};
 use super::turns::Turns;
 use crate::envelope::fields::{boolean, check, integer, list, number, one_of, text};
-use crate::envelope::{Invalid, MAX_FIELDS, MAX_MESSAGES, walk};
+use crate::envelope::{Invalid, MAX_MESSAGES, walk_once};
 
 /// How many stop sequences one request may give: as many as a chat request carries to its engine.
 const MAX_STOP_SEQUENCES: usize = 4;
@@ -54,8 +52,7 @@ pub fn count_tokens_request(body: &[u8]) -> Result<Vec<u8>, Invalid> {
 
 /// Collects a [`Request`] while the body is read.
 #[derive(Default)]
-struct Reader<'a> {
-    seen: Vec<Cow<'a, str>>,
+struct Reader {
     /// The chat request so far.
     chat: String,
     has_model: bool,
@@ -69,22 +66,12 @@ struct Reader<'a> {
     wants: Wants,
 }
 
-impl<'a> Reader<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, Invalid> {
+impl Reader {
+    fn read(body: &[u8]) -> Result<Self, Invalid> {
         let mut reader = Self::default();
-        walk(body, |cursor, key| {
-            if reader.seen.contains(&key) {
-                return Err(Invalid::at(key, "this field appears twice"));
-            }
-            if reader.seen.len() == MAX_FIELDS {
-                return Err(Invalid::new(None, format!("more than {MAX_FIELDS} fields")));
-            }
-            let raw = cursor.value()?;
-            if raw != "null" {
-                reader.member(&key, raw)?;
-            }
-            reader.seen.push(key);
-            Ok(())
+        walk_once(body, |cursor, key| match cursor.value()? {
+            "null" => Ok(()),
+            raw => reader.member(key, raw),
         })?;
         Ok(reader)
     }

@@ -1,13 +1,11 @@
 //! Top-level fields of a request, and the chat request made of them.
 
-use std::borrow::Cow;
-
 use super::echo::{Echo, compact};
 use super::format::Text;
 use super::input;
 use super::tools::{self, Tools};
 use crate::envelope::fields::{EFFORTS, boolean, check, integer, list, object, one_of, text};
-use crate::envelope::{Invalid, MAX_FIELDS, walk};
+use crate::envelope::{Invalid, walk_once};
 
 /// The smallest bound on an answer that the contract allows.
 const MIN_OUTPUT_TOKENS: i64 = 16;
@@ -72,20 +70,9 @@ pub struct Request {
 /// no error.
 pub fn read(body: &[u8]) -> Result<Request, Invalid> {
     let mut fields = Fields::default();
-    let mut seen: Vec<Cow<'_, str>> = Vec::new();
-    walk(body, |cursor, key| {
-        if seen.contains(&key) {
-            return Err(Invalid::at(key, "this field appears twice"));
-        }
-        if seen.len() == MAX_FIELDS {
-            return Err(Invalid::new(None, format!("more than {MAX_FIELDS} fields")));
-        }
-        let raw = cursor.value()?;
-        if raw != "null" {
-            fields.read(&key, raw)?;
-        }
-        seen.push(key);
-        Ok(())
+    walk_once(body, |cursor, key| match cursor.value()? {
+        "null" => Ok(()),
+        raw => fields.read(key, raw),
     })?;
     fields.finish()
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::list::List;
 use super::{MAX_NAME, entry};
 use crate::error::ApiError;
-use crate::extract::{Admin, Json, Page, Params, ProjectAdmin};
+use crate::extract::{Admin, Json, NoFields, Page, Params, ProjectAdmin};
 use crate::state::AppState;
 use crate::store::audit::{self, Actor};
 use crate::store::keys;
@@ -117,7 +117,11 @@ async fn update(
 
 /// Closes a project for good: its keys stop everywhere within a second. Again is harmless.
 #[tracing::instrument(name = "api.projects.archive", skip_all, fields(account.id = %own.admin.organization))]
-async fn archive(State(app): State<AppState>, own: ProjectAdmin) -> Result<Json<View>, ApiError> {
+async fn archive(
+    State(app): State<AppState>,
+    own: ProjectAdmin,
+    Json(_): Json<NoFields>,
+) -> Result<Json<View>, ApiError> {
     let ProjectAdmin { admin, mut project } = own;
     if project.is_default {
         return Err(ApiError::invalid_state("the default project takes what names no other: it cannot be archived"));

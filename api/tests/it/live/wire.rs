@@ -173,7 +173,7 @@ impl Wire {
         let bytes = self.body.collect().await.unwrap().to_bytes();
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         self.asked.inspect(|asked| asked.check(self.status, &self.headers, &json));
-        Reply { status: self.status, headers: self.headers, json }
+        Reply { status: self.status, headers: self.headers, json, body: bytes.to_vec() }
     }
 }
 

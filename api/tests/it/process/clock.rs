@@ -62,7 +62,9 @@ async fn a_jump_of_the_clock_ends_no_stream() {
     let router = api::router::router(app.clone());
     let stop = shutdown.token().clone();
     let cut = app.upstreams.closing().clone();
-    let serving = tokio::spawn(async move { api::serve::serve(listener, router, &config.server, stop, &cut).await });
+    let lanes = api::lanes::Lanes::start(0).unwrap();
+    let serving =
+        tokio::spawn(async move { api::serve::serve(listener, router, &config.server, &lanes, stop, &cut).await });
 
     let key = customer(db.url()).await.key;
     let mut node = join(&url, env).await;
@@ -117,7 +119,8 @@ async fn join(url: &str, env: Env) -> Handle {
         terms_version: "1".to_owned(),
         payout_account: None,
     };
-    let made = register::register(&broker, applicant, &wallet(9), folder.path()).await.unwrap();
+    let made =
+        register::register(&broker, applicant, &wallet(9), folder.path(), &protocol::Env::system()).await.unwrap();
     let key = std::fs::read_to_string(made.key_file).unwrap();
     let price = |usd| Price::per_million(usd).unwrap();
     let mut offer = OfferConfig::new(MODEL, price("0.10"), price("0.40"));

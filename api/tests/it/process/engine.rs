@@ -196,8 +196,8 @@ async fn counts_agree(db: &PgPool) {
     type Row = (protocol::AttemptId, String, i64, i64, i64, i64, Value, Vec<u8>);
     let rows: Vec<Row> = sqlx::query_as(
         "select a.attempt_id, a.outcome, a.prompt + a.cached_prompt, a.completion, r.prompt + r.cached_prompt,
-                r.completion, r.signed, n.public_key
-           from attempts a join usage_reports r using (attempt_id) join nodes n on n.node_id = a.node_id",
+                r.completion, r.signed, k.address
+           from attempts a join usage_reports r using (attempt_id) join receipt_keys k on k.node_id = a.node_id",
     )
     .fetch_all(db)
     .await
@@ -205,9 +205,8 @@ async fn counts_agree(db: &PgPool) {
     let mut whole = 0;
     for (attempt, outcome, prompt, completion, node_prompt, node_completion, signed, key) in rows {
         let signed: SignedReport = serde_json::from_value(signed).unwrap();
-        let key: [u8; 32] = key.try_into().unwrap();
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
-        signed.verify(&key).unwrap_or_else(|error| panic!("{attempt}: {error}"));
+        let signer = signed.signer(&billing::ReceiptsConfig::default().domain()).unwrap();
+        assert_eq!(signer.bytes().as_slice(), key, "{attempt} is signed by another key");
         // What was still on its way when a client left, the node counts and the broker does not.
         if ["completed", "length"].contains(&outcome.as_str()) {
             assert_near(attempt, "prompt", prompt, node_prompt);

@@ -43,7 +43,7 @@ pub struct Customer {
 }
 
 impl World {
-    /// A broker with these settings besides the usual ones, and one model nobody serves yet.
+    /// A broker with these settings besides the usual ones, those of the server first, and one model nobody serves yet.
     pub async fn start(settings: &str) -> Self {
         let turn = TURN.lock().await;
         let dir = folder();
@@ -69,6 +69,14 @@ impl World {
         let (broker, address) =
             broker(self.dir.path(), name, &self.postgres.url(), "127.0.0.1:0", &self.settings).await;
         (broker, format!("http://{address}"))
+    }
+
+    /// Another broker with settings of its own, which does not start; what it says.
+    pub async fn turned_away(&self, name: &str, settings: &str) -> String {
+        let (mut broker, _) = launch(self.dir.path(), name, &self.postgres.url(), "127.0.0.1:0", settings);
+        let status = broker.ended(PATIENCE).await;
+        assert!(!status.success(), "{}", broker.said());
+        broker.said()
     }
 
     /// An organization with five dollars and a key.
@@ -163,24 +171,29 @@ impl World {
 }
 
 async fn broker(dir: &Path, name: &str, database: &str, address: &str, settings: &str) -> (Process, String) {
-    let (config, file) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.address")));
-    let text = format!(
-        "[server]\nlisten = \"{address}\"\nreplica = \"{name}\"\ndrain_timeout_ms = 3000\n\
-         [providers]\nallow_private = true\nprobes_to_activate = 0\n\
-         [telemetry]\nlog_filter = \"info\"\n{settings}"
-    );
-    std::fs::write(&config, text).unwrap();
-    let _ = std::fs::remove_file(&file);
-    let mut command = steelyard();
-    command.env("DATABASE_URL", database).arg("--config").arg(&config);
-    command.arg("serve").arg("--address-file").arg(&file);
-    let mut broker = Process::spawn(command, &dir.join(format!("{name}.log")));
+    let (mut broker, file) = launch(dir, name, database, address, settings);
     let (address, _) = until("the broker listens", PATIENCE, async || {
         broker.assert_running();
         std::fs::read_to_string(&file).ok()
     })
     .await;
     (broker, address)
+}
+
+/// A broker that starts, and the file it writes its address to.
+fn launch(dir: &Path, name: &str, database: &str, address: &str, settings: &str) -> (Process, PathBuf) {
+    let (config, file) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.address")));
+    let text = format!(
+        "[server]\nlisten = \"{address}\"\nreplica = \"{name}\"\ndrain_timeout_ms = 3000\n{settings}\n\
+         [providers]\nallow_private = true\nprobes_to_activate = 0\n\
+         [telemetry]\nlog_filter = \"info\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let _ = std::fs::remove_file(&file);
+    let mut command = steelyard();
+    command.env("DATABASE_URL", database).arg("--config").arg(&config);
+    command.arg("serve").arg("--address-file").arg(&file);
+    (Process::spawn(command, &dir.join(format!("{name}.log"))), file)
 }
 
 /// An organization with five dollars and a key, made by hand in a database.

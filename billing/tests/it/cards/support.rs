@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use billing::account::{AccountKind, LedgerAccount};
+use billing::card::{self, Card};
+use billing::dispute::Dispute;
 use billing::stripe::inbox;
 use billing::{Cards, StripeConfig, Topup};
+use fake_stripe::objects::checkout::Paid;
 use fake_stripe::{FakeStripe, Knobs, hooks, objects};
 use platform::testing::TestDb;
 use protocol::time::ManualClock;
@@ -90,6 +93,73 @@ impl Shop {
         self.find(topup.id).await
     }
 
+    /// The charge that paid a top-up.
+    pub fn charge_of(&self, topup: &Topup) -> String {
+        let intent = topup.payment_intent.as_deref().unwrap();
+        let charge = self.fake.with(|books| books.payment_intents[intent].latest_charge.clone());
+        charge.unwrap().into_id().to_string()
+    }
+
+    /// A cardholder disputes a top-up, or so many cents of it; the processor's name for that.
+    pub fn dispute(&self, topup: &Topup, cents: Option<i64>) -> String {
+        let charge = self.charge_of(topup);
+        let made = self.fake.with(|books| objects::disputes::open(books, &charge, cents, "fraudulent")).unwrap();
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The bank decides.
+    pub fn decide(&self, dispute: &str, is_won: bool) {
+        self.fake.with(|books| objects::disputes::close(books, dispute, is_won)).unwrap();
+    }
+
+    pub async fn find_dispute(&self, id: &str) -> Dispute {
+        let mut conn = self.db.acquire().await.unwrap();
+        billing::store::disputes::find(&mut conn, id).await.unwrap().unwrap()
+    }
+
+    /// A card saved at a page of its own.
+    pub async fn save(&self, number: &str) -> Card {
+        // Newer than any before it.
+        self.clock.advance(Duration::from_secs(1));
+        let setup = card::setup(&self.cards, account(), None).await.unwrap();
+        let session = setup.session.unwrap();
+        let saved = self.fake.with(|books| objects::checkout::pay(books, &session, number)).unwrap();
+        self.prove(saved);
+        self.hear_all().await;
+        self.saved().await.remove(0)
+    }
+
+    /// A top-up paid with this card, whatever its bank asks.
+    pub async fn bought_with(&self, dollars: u32, number: &str) -> Topup {
+        self.clock.advance(Duration::from_secs(1));
+        let topup = self.topup(dollars).await;
+        let session = topup.session.clone().unwrap();
+        let paid = self.fake.with(|books| objects::checkout::pay(books, &session, number)).unwrap();
+        self.prove(paid);
+        self.hear_all().await;
+        self.find(topup.id).await
+    }
+
+    /// The cardholder answers the bank's question, if there is one.
+    fn prove(&self, paid: Paid) {
+        let Paid::Asked(url) = paid else { return };
+        let intent = url.rsplit_once('/').unwrap().1;
+        self.fake.with(|books| {
+            if intent.starts_with("seti_") {
+                objects::setup_intents::authenticated(books, intent, true).unwrap();
+            } else {
+                objects::payment_intents::authenticated(books, intent, true).unwrap();
+            }
+            objects::checkout::completed_by(books, intent).unwrap();
+        });
+    }
+
+    /// Saved cards, newest first.
+    pub async fn saved(&self) -> Vec<Card> {
+        let mut conn = self.db.acquire().await.unwrap();
+        billing::store::cards::list(&mut conn, account(), None, None, 100).await.unwrap()
+    }
+
     pub async fn find(&self, topup: TopupId) -> Topup {
         let mut conn = self.db.acquire().await.unwrap();
         billing::store::topups::find(&mut conn, topup).await.unwrap().unwrap()
@@ -141,6 +211,10 @@ impl Shop {
             AccountKind::StripeFees,
             AccountKind::TaxPayable,
             AccountKind::RefundsInFlight,
+            AccountKind::DisputeReceivable,
+            AccountKind::DisputeLoss,
+            AccountKind::DisputeFees,
+            AccountKind::Bank,
         ];
         let mut ledger = BTreeMap::new();
         for kind in platform {

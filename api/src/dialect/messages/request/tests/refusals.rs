@@ -1,6 +1,7 @@
 //! What is no request, and why.
 
 use super::*;
+use crate::envelope::MAX_FIELDS;
 
 #[test]
 fn refusals_name_the_field() {

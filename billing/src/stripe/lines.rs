@@ -1,0 +1,255 @@
+//! The processor's own account, line by line, each beside the one transfer it stands for.
+//!
+//! What was told and what was asked back say what should have moved; the lines are what has. A line without a transfer,
+//! or a transfer without a line, is money one of the two has forgotten.
+
+use std::time::Duration;
+
+use protocol::{NanoUsd, Timestamp};
+use stripe_core::balance_transaction::ListBalanceTransaction;
+use stripe_shared::BalanceTransaction;
+use stripe_types::{RangeBoundsTs, RangeQueryTs};
+
+use super::sync::{self, Synced, book_fee};
+use super::{Cards, from_cents};
+use crate::Error;
+use crate::account::{AccountKind, LedgerAccount};
+use crate::ledger::{Cause, DisputeStep, PayoutStep, Posting, RefundStep, Transfer};
+use crate::store::stripe_lines::{self, Line};
+use crate::store::{self, refunds};
+
+/// Lines are read from this long before what was read last: some show later than they are dated.
+const OVERLAP: Duration = Duration::from_secs(3_600);
+/// Read in one list: a day, so that what is read stays however long the way to now is.
+const WINDOW: Duration = Duration::from_secs(86_400);
+/// Most pages of a day: a hundred thousand movements. One with more is not read in part, which would look like all.
+const PAGES: usize = 1_000;
+/// Lines looked at between two questions to the database.
+const BATCH: i64 = 100;
+/// A line whose transfer was not found is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1_800);
+/// A line this old whose transfer is not found is an operator's business.
+const LATE: Duration = Duration::from_secs(86_400);
+
+/// What a line is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Movement {
+    Charge,
+    Refund(RefundStep),
+    Dispute(DisputeStep),
+    Payout(PayoutStep),
+    Fee,
+    Other,
+}
+
+/// Reads the lines since those read last. Returns how many are new.
+///
+/// # Errors
+/// What the processor says; [`Error::CardsMisused`] for a day of more lines than are read; [`Error::Database`]. What
+/// was read before stays.
+pub async fn read(cards: &Cards, now: Timestamp) -> Result<u64, Error> {
+    let start = stripe_lines::find_start(&mut *cards.db().acquire().await?).await?;
+    // Before the first top-up nothing there is ours.
+    let Some(mut from) = start else { return Ok(0) };
+    let mut new = 0;
+    loop {
+        let upto = now.min(from.plus(WINDOW));
+        let bounds = RangeBoundsTs {
+            gte: Some(from.minus(OVERLAP).unix_seconds()),
+            lte: Some(upto.unix_seconds()),
+            ..RangeBoundsTs::default()
+        };
+        let list = ListBalanceTransaction::new().created(RangeQueryTs::Bounds(bounds));
+        new += read_all(cards, list, now).await?;
+        stripe_lines::set_cursor(&mut *cards.db().acquire().await?, upto).await?;
+        if upto == now {
+            return Ok(new);
+        }
+        from = upto;
+    }
+}
+
+/// Stores every line of a list.
+async fn read_all(cards: &Cards, list: ListBalanceTransaction, now: Timestamp) -> Result<u64, Error> {
+    let (mut after, mut new): (Option<String>, _) = (None, 0);
+    for _ in 0..PAGES {
+        let mut request = list.clone().limit(100);
+        if let Some(after) = after.take() {
+            request = request.starting_after(after);
+        }
+        let page = cards.fetch(&request).await?;
+        let mut conn = cards.db().acquire().await?;
+        // What moves nothing has no transfer to stand for.
+        for line in page.data.iter().filter(|line| (line.amount, line.fee) != (0, 0)) {
+            new += stripe_lines::insert(&mut conn, &stored(line), now).await?;
+        }
+        match page.data.last() {
+            Some(last) if page.has_more => after = Some(last.id.to_string()),
+            _ => return Ok(new),
+        }
+    }
+    Err(Error::CardsMisused { reason: format!("a day there has more than {PAGES} pages of lines") })
+}
+
+fn stored(line: &BalanceTransaction) -> Line {
+    Line {
+        id: line.id.to_string(),
+        kind: line.type_.as_str().to_owned(),
+        category: line.reporting_category.clone(),
+        source: line.source.as_ref().map(|source| source.id().to_string()),
+        currency: line.currency.to_string(),
+        amount_cents: line.amount,
+        fee_cents: line.fee,
+        created_at: Timestamp::from_unix_seconds(line.created),
+    }
+}
+
+/// Finds the transfer of each line that has none yet, and books what only a line tells: fees, and payouts to our bank.
+/// What a line is of is asked back when it was never told. Says how the account over there and the books differ.
+///
+/// # Errors
+/// [`Error::Database`]; a line that can't be matched is looked at again later.
+pub async fn tie_all(cards: &Cards, now: Timestamp) -> Result<(), Error> {
+    loop {
+        let open = stripe_lines::list_open(&mut *cards.db().acquire().await?, now, BATCH).await?;
+        if open.is_empty() {
+            break;
+        }
+        for line in &open {
+            let error = match tie_or_look(cards, line).await {
+                Ok(true) => continue,
+                Ok(false) => None,
+                Err(Error::Database(error)) => return Err(error.into()),
+                Err(error) => Some(error),
+            };
+            stripe_lines::put_off(&mut *cards.db().acquire().await?, &line.id, now.plus(LOOK_AGAIN)).await?;
+            let error = error.as_ref().map(tracing::field::display);
+            tracing::info!(
+                line.id,
+                line.kind,
+                line.source,
+                error,
+                "a line of the processor's account has no transfer yet"
+            );
+        }
+    }
+    let mut conn = cards.db().acquire().await?;
+    let standing = stripe_lines::standing(&mut conn, now.minus(LATE)).await?;
+    let clearing = LedgerAccount::platform(AccountKind::StripeClearing);
+    let ours = store::transfers::turnover(&mut conn, clearing).await?.balance(clearing.kind);
+    drop(conn);
+    metrics::gauge!("steelyard_billing_stripe_lines_unmatched").set(standing.late as f64);
+    metrics::gauge!("steelyard_billing_clearing_difference_nano_usd").set((standing.theirs - ours) as f64);
+    if standing.late > 0 {
+        let oldest = standing.oldest.map(Timestamp::rfc3339);
+        tracing::error!(
+            lines = standing.late,
+            oldest,
+            "lines of the processor's account have no transfer: see `steelyard reconcile --stripe`"
+        );
+    }
+    Ok(())
+}
+
+/// Brings the lines of one payout over, as far as there are any.
+///
+/// # Errors
+/// As [`read`].
+pub async fn payout(cards: &Cards, id: &str) -> Result<Synced, Error> {
+    let list = cards.fetch(&ListBalanceTransaction::new().source(id).limit(100)).await?;
+    for line in list.data.iter().map(stored) {
+        stripe_lines::insert(&mut *cards.db().acquire().await?, &line, cards.env().now()).await?;
+        tie(cards, &line).await?;
+    }
+    Ok(Synced::Applied)
+}
+
+/// True once a line has its transfer. What it is of may never have been told, and is looked at then.
+async fn tie_or_look(cards: &Cards, line: &Line) -> Result<bool, Error> {
+    if tie(cards, line).await? {
+        return Ok(true);
+    }
+    let Some(source) = line.source.as_deref() else { return Ok(false) };
+    let looked = match movement(line) {
+        Movement::Charge => sync::charge(cards, source).await?,
+        Movement::Refund(_) => sync::refund(cards, source).await?,
+        Movement::Dispute(_) => sync::dispute(cards, source).await?,
+        Movement::Payout(_) | Movement::Fee | Movement::Other => Synced::Ignored,
+    };
+    if looked == Synced::Ignored { Ok(false) } else { tie(cards, line).await }
+}
+
+/// Ties a line to its transfer, when that is there and moved as much. False otherwise, and nothing is changed.
+async fn tie(cards: &Cards, line: &Line) -> Result<bool, Error> {
+    if line.currency != "usd" {
+        return Ok(false);
+    }
+    let mut tx = cards.db().begin().await?;
+    let source = line.source.clone().unwrap_or_default();
+    let (clearing, bank) = (AccountKind::StripeClearing, AccountKind::Bank);
+    let cause = match movement(line) {
+        Movement::Charge => stripe_lines::find_payment(&mut tx, &source).await?.map(Cause::Payment),
+        Movement::Refund(step) => {
+            refunds::find_theirs(&mut tx, &source).await?.map(|refund| Cause::Refund(refund.id, step))
+        }
+        Movement::Dispute(step) => Some(Cause::Dispute(source, step)),
+        Movement::Payout(step) => {
+            let cause = Cause::Payout(source, step);
+            book(&mut tx, cards, cause.clone(), [bank, clearing], -line.amount_cents).await?;
+            Some(cause)
+        }
+        Movement::Fee => {
+            let cause = Cause::ProcessorFee(line.id.clone());
+            book(
+                &mut tx,
+                cards,
+                cause.clone(),
+                [AccountKind::StripeFees, clearing],
+                line.fee_cents - line.amount_cents,
+            )
+            .await?;
+            Some(cause)
+        }
+        Movement::Other => None,
+    };
+    let Some(cause) = cause else { return Ok(false) };
+    if !matches!(cause, Cause::Dispute(..) | Cause::ProcessorFee(_)) {
+        book_fee(&mut tx, cards, &line.id, line.fee_cents).await?;
+    }
+    if !stripe_lines::tie(&mut tx, &line.id, &cause).await? {
+        return Ok(false);
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Books cents from one of the platform's accounts to another, the other way round below zero; once.
+async fn book(
+    conn: &mut sqlx::PgConnection,
+    cards: &Cards,
+    cause: Cause,
+    [debit, credit]: [AccountKind; 2],
+    cents: i64,
+) -> Result<(), Error> {
+    let (debit, credit) = if cents < 0 { (credit, debit) } else { (debit, credit) };
+    let amount = from_cents(cents.saturating_abs()).unwrap_or(NanoUsd::ZERO);
+    let posting = Posting::new(LedgerAccount::platform(debit), LedgerAccount::platform(credit), amount);
+    if let Some(posting) = posting {
+        store::transfers::book(conn, &Transfer { id: cards.env().mint(), cause, postings: vec![posting] }).await?;
+    }
+    Ok(())
+}
+
+fn movement(line: &Line) -> Movement {
+    match (line.kind.as_str(), line.category.as_str()) {
+        ("charge" | "payment", _) => Movement::Charge,
+        ("refund" | "payment_refund", _) => Movement::Refund(RefundStep::Paid),
+        ("refund_failure", _) => Movement::Refund(RefundStep::Unpaid),
+        ("adjustment", "dispute") => Movement::Dispute(DisputeStep::Withdrawn),
+        ("adjustment", "dispute_reversal") => Movement::Dispute(DisputeStep::Reinstated),
+        ("payout", _) => Movement::Payout(PayoutStep::Sent),
+        ("payout_failure" | "payout_cancel", _) => Movement::Payout(PayoutStep::Returned),
+        ("stripe_fee" | "stripe_fx_fee" | "tax_fee", _) => Movement::Fee,
+        _ => Movement::Other,
+    }
+}
