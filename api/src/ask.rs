@@ -36,7 +36,7 @@ pub fn of(
         choices,
         requests: request.requests(),
         needs: needs(request),
-        provider: preferences(&request.provider)?,
+        provider: preferences(request.work, &request.provider)?,
         tier: tier(request.service_tier.as_deref()),
         ..Ask::new(model.id.as_ref(), organization, prompt.likely)
     };
@@ -82,7 +82,10 @@ fn tier(name: Option<&str>) -> ServiceTier {
     }
 }
 
-fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
+fn preferences(work: Work, wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
+    // Each picture is paid for as a request.
+    let per_image = wishes.max_price.image.filter(|_| work == Work::Image);
+    let per_request = wishes.max_price.request.into_iter().chain(per_image).min();
     let list = |refs: &[envelope::ProviderRef]| refs.iter().map(provider_ref).collect::<Vec<_>>();
     Ok(Preferences {
         order: list(&wishes.order),
@@ -102,7 +105,7 @@ fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
         max_price: MaxPrice {
             prompt: wishes.max_price.prompt.and_then(Price::from_pico),
             completion: wishes.max_price.completion.and_then(Price::from_pico),
-            request: wishes.max_price.request.and_then(Price::from_pico),
+            request: per_request.and_then(Price::from_pico),
         },
         regions: wishes.regions.iter().map(|region| region.to_ascii_lowercase()).collect(),
         trust: wishes.trust.map_or(TrustLevel::Declared, trust),

@@ -172,6 +172,12 @@ impl Work {
         matches!(self, Self::Chat | Self::Completion)
     }
 
+    /// Whether its answer is passed on as the engine gave it.
+    #[must_use]
+    pub const fn is_relayed(self) -> bool {
+        !self.is_written() && !matches!(self, Self::Embedding)
+    }
+
     /// The field that says what it is about.
     #[must_use]
     pub const fn subject(self) -> &'static str {

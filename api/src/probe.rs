@@ -270,7 +270,7 @@ async fn read_whole(work: Work, mut answer: Answer, started: Instant) -> Result<
     if work == Work::Embedding {
         Vectors::new("", 1, false).read(&whole)?;
     } else {
-        Relayed::new(kind.as_ref()).read(&whole)?;
+        Relayed::new(work, kind.as_ref()).read(&whole)?;
     }
     Ok((started.elapsed(), 0))
 }

@@ -151,11 +151,8 @@ impl<'a> Reader<'a> {
     /// Reads what a form says of routing.
     pub(super) fn form(mut self, form: Form<'a>) -> Result<Envelope<'a>, Invalid> {
         self.model = form.text("model")?.map(|id| checked_model("model", id.into())).transpose()?;
-        if let Some(raw) = form.text("provider")? {
-            let mut cursor = Cursor::new(raw);
-            let raw = cursor.value()?;
-            cursor.end()?;
-            self.provider = provider::read(raw)?;
+        if let Some(text) = form.text("provider")? {
+            self.provider = provider::read(json_in("provider", text)?)?;
         }
         if form.text("stream")? == Some("true") {
             return Err(whole("stream"));
@@ -309,6 +306,13 @@ impl<'a> Reader<'a> {
             service_tier: self.service_tier,
         })
     }
+}
+
+/// The one value in a field of a form that is JSON.
+fn json_in<'a>(field: &str, text: &'a str) -> Result<&'a str, Invalid> {
+    let mut cursor = Cursor::new(text);
+    let value = cursor.value().and_then(|value| cursor.end().map(|()| value));
+    value.map_err(|_| Invalid::at(field, format!("`{field}` must be JSON")))
 }
 
 /// Refuses to send in pieces what is sent whole.

@@ -50,14 +50,17 @@ pub(super) fn judged<'a>(path: &str, raw: &'a str) -> Result<(Option<Vec<TextInp
     }
     let (mut texts, mut pictures) = (Vec::new(), false);
     list(path, raw, MAX_TEXTS, |path, raw| {
+        let mut judged = 0;
         object(path, raw, |path, key, raw| {
             match key {
                 "text" => texts.push(one(path, raw)?),
                 "image_url" => pictures = true,
-                _ => {}
+                _ => return Ok(()),
             }
+            judged += 1;
             Ok(())
-        })
+        })?;
+        if judged == 1 { Ok(()) } else { Err(Invalid::at(path, "a part is a `text` or an `image_url`")) }
     })?;
     Ok((Some(texts), pictures))
 }

@@ -116,7 +116,8 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 
 /// A body that is compressed is not looked into: what it unpacks to has no bound.
 fn unencoded(headers: &HeaderMap, bytes: Bytes) -> Result<Bytes, ApiError> {
-    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded =
+        headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if !bytes.is_empty() && encoded {
         return Err(ApiError::unsupported_media_type().with_message("the body must be sent without content-encoding"));
     }

@@ -56,13 +56,13 @@ operations! {
     /// It costs what one request does, however long the sound.
     #[utoipa::path(post, path = "/v1/audio/transcriptions", operation_id = "createTranscription", tag = "Inference", security(("inference" = [])),
         request_body(content = media::AudioForm, content_type = "multipart/form-data"),
-        responses(r::FromModels, (status = 200, description = "The words", content((media::Transcript = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "application/x-subrip")))))]
+        responses(r::FromModels, (status = 200, description = "The words", content((media::Transcript = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "application/x-subrip"), (media::Sound = "application/octet-stream")))))]
     create_transcription;
 
     /// The same in English.
     #[utoipa::path(post, path = "/v1/audio/translations", operation_id = "createTranslation", tag = "Inference", security(("inference" = [])),
         request_body(content = media::AudioForm, content_type = "multipart/form-data"),
-        responses(r::FromModels, (status = 200, description = "The words", content((media::Transcript = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "application/x-subrip")))))]
+        responses(r::FromModels, (status = 200, description = "The words", content((media::Transcript = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "application/x-subrip"), (media::Sound = "application/octet-stream")))))]
     create_translation;
 
     /// Answers in items. Nothing is stored: what refers to an earlier response is refused.

@@ -56,9 +56,9 @@ requests! {
         model: String,
         #[schema(min_length = 1)]
         input: String,
+        ;
         /// One of the engine's own.
         voice: VoiceChoice,
-        ;
         instructions: String,
         /// Such as `mp3`.
         response_format: String,
