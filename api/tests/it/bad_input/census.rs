@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 /// Written by the broker's own loops, whoever asks for what: when a replica was last seen, how far was summed up.
-const LIVING: [&str; 3] = ["replicas", "folds", "fold_watermark"];
+const LIVING: [&str; 5] = ["replicas", "folds", "fold_watermark", "credit_moves", "statement_months"];
 
 /// For each table how many rows it has, and a digest of them.
 pub async fn census(db: &PgPool) -> String {
