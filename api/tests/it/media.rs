@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use node::config::OfferConfig;
+use node::engine::Fault;
 use protocol::Price;
 use serde_json::{Value, json};
 
@@ -13,17 +14,21 @@ const PRICE: &str = "0.001";
 const CHARGE: i64 = 1_100_000;
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=b1");
 
-/// A broker whose one offer takes and makes this, at a price per request and none per token.
-async fn offering(inputs: &[&str], outputs: &[&str]) -> Live {
-    let mut live = Setup::nodes(0).start().await;
+/// What takes and makes this, at a price per request and none per token.
+fn offer(inputs: &[&str], outputs: &[&str]) -> OfferConfig {
     let names = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
-    let offer = OfferConfig {
+    OfferConfig {
         input_modalities: names(inputs),
         output_modalities: names(outputs),
         request: Some(PRICE.parse().unwrap()),
         ..OfferConfig::new(MODEL, Price::ZERO, Price::ZERO)
-    };
-    live.launch_offer(1, &Setup::nodes(1), offer).await;
+    }
+}
+
+/// A broker with one such offer.
+async fn offering(inputs: &[&str], outputs: &[&str]) -> Live {
+    let mut live = Setup::nodes(0).start().await;
+    live.launch_offer(1, &Setup::nodes(1), offer(inputs, outputs)).await;
     live.until_ready(&Setup::nodes(1)).await;
     live
 }
@@ -84,6 +89,40 @@ async fn each_picture_is_paid_for_as_a_request() {
         let refused = post(&live, "/v1/images/generations", fields).await.reply().await;
         assert_eq!((refused.status.as_u16(), &refused.json["error"]["param"]), (400, &json!(param)));
     }
+    live.books_add_up().await;
+}
+
+#[tokio::test]
+async fn a_picture_costs_no_more_than_its_customer_allows() {
+    let live = offering(&["text"], &["image"]).await;
+    let paint = async |image: &str| {
+        let body = json!({ "prompt": "a balance", "provider": { "max_price": { "image": image } } });
+        post(&live, "/v1/images/generations", body).await.reply().await
+    };
+    let dear = paint("0.0009").await;
+    assert_eq!((dear.status.as_u16(), dear.code()), (404, Some("no_eligible_provider")), "{}", dear.json);
+    assert_eq!(dear.json["error"]["availability"]["excluded_by"], json!(["max_price"]));
+    assert_eq!(paint("0.002").await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn what_one_engine_fails_to_make_another_makes_for_one_charge() {
+    let mut live = offering(&["text"], &["image"]).await;
+    live.launch_offer(2, &Setup::nodes(1), offer(&["text"], &["image"])).await;
+    live.until_ready(&Setup::nodes(2)).await;
+    live.break_node(0, Fault::Refuse { status: 500 });
+    let body = json!({ "prompt": "a balance", "provider": { "order": ["provider-1"] } });
+    let wire = post(&live, "/v1/images/generations", body).await;
+    let request = wire.request();
+    let reply = wire.reply().await;
+    assert_eq!(reply.status.as_u16(), 200, "{}", reply.json);
+    assert_eq!(live.billed(request).await.charge, CHARGE);
+    live.break_node(1, Fault::Refuse { status: 500 });
+    let wire = post(&live, "/v1/images/generations", json!({ "prompt": "a balance" })).await;
+    let request = wire.request();
+    let reply = wire.reply().await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (502, Some("provider_error")), "{}", reply.json);
+    assert_eq!(live.billed(request).await.charge, 0);
     live.books_add_up().await;
 }
 
@@ -164,8 +203,12 @@ async fn a_keyed_form_runs_once_whatever_its_boundary_and_has_a_largest_size() {
 }
 
 #[tokio::test]
-async fn a_model_that_nobody_offers_in_this_form_is_refused_by_its_modality() {
+async fn a_model_that_nobody_offers_in_this_form_is_refused_before_anybody_is_asked() {
     let live = Live::start().await;
+    let none = |told: Value| {
+        let availability = &told["error"]["availability"];
+        (&availability["code"], &availability["excluded_by"]) == (&json!("no_endpoints"), &json!([]))
+    };
     for (path, fields) in [
         ("/v1/moderations", json!({ "input": "x" })),
         ("/v1/images/generations", json!({ "prompt": "x" })),
@@ -173,9 +216,10 @@ async fn a_model_that_nobody_offers_in_this_form_is_refused_by_its_modality() {
     ] {
         let refused = post(&live, path, fields).await.reply().await;
         assert_eq!((refused.status.as_u16(), refused.code()), (404, Some("no_eligible_provider")), "{path}");
-        assert_eq!(refused.json["error"]["availability"]["excluded_by"], json!(["modality"]), "{path}");
+        assert!(none(refused.json), "{path}");
     }
     let refused =
         listen(&live, "/v1/audio/transcriptions", &[FORM], form("b1", &[("model", MODEL)])).await.reply().await;
-    assert_eq!(refused.json["error"]["availability"]["excluded_by"], json!(["modality"]));
+    assert!(none(refused.json));
+    assert_eq!(live.settled().await, 0);
 }
