@@ -23,18 +23,20 @@ pub fn of(
     organization: OrganizationId,
     prompt: PromptCount,
 ) -> Result<Ask, ApiError> {
-    // Vectors are no output that anybody counts.
-    let (expected_output, max_output, choices) = match request.work {
-        Work::Embedding => (0, Some(0), 1),
-        Work::Chat | Work::Completion => (EXPECTED_OUTPUT, request.max_tokens, request.choices()),
+    // Vectors, pictures and sounds are no output that anybody counts.
+    let (expected_output, max_output, choices) = if request.work.is_written() {
+        (EXPECTED_OUTPUT, request.max_tokens, request.choices())
+    } else {
+        (0, Some(0), 1)
     };
     let mut ask = Ask {
         longest_prompt: Some(prompt.longest),
         expected_output,
         max_output,
         choices,
+        requests: request.requests(),
         needs: needs(request),
-        provider: preferences(&request.provider)?,
+        provider: preferences(request.work, &request.provider)?,
         tier: tier(request.service_tier.as_deref()),
         ..Ask::new(model.id.as_ref(), organization, prompt.likely)
     };
@@ -54,12 +56,20 @@ fn needs(request: &Envelope<'_>) -> Needs {
         (request.inputs.audio, Modalities::AUDIO),
         (request.inputs.file, Modalities::FILE),
     ];
-    let input = inputs.into_iter().filter(|(used, _)| *used).fold(Modalities::TEXT, |set, (_, kind)| set.with(kind));
+    let base = if request.work.is_form() { Modalities::NONE } else { Modalities::TEXT };
+    let input = inputs.into_iter().filter(|(used, _)| *used).fold(base, |set, (_, kind)| set.with(kind));
     Needs {
         tools: if request.has_tools { Tools::Native } else { Tools::None },
         schema: request.format != Format::Text,
         input,
-        output: if request.work == Work::Embedding { Modalities::EMBEDDINGS } else { Modalities::TEXT },
+        output: match request.work {
+            Work::Chat | Work::Completion => Modalities::TEXT,
+            Work::Embedding => Modalities::EMBEDDINGS,
+            Work::Moderation => Modalities::MODERATION,
+            Work::Image => Modalities::IMAGE,
+            Work::Speech => Modalities::SPEECH,
+            Work::Transcription | Work::Translation => Modalities::TRANSCRIPTION,
+        },
         parameters: request.parameters.iter().map(|name| (*name).to_owned()).collect(),
     }
 }
@@ -72,7 +82,10 @@ fn tier(name: Option<&str>) -> ServiceTier {
     }
 }
 
-fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
+fn preferences(work: Work, wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
+    // Each picture is paid for as a request.
+    let per_image = wishes.max_price.image.filter(|_| work == Work::Image);
+    let per_request = wishes.max_price.request.into_iter().chain(per_image).min();
     let list = |refs: &[envelope::ProviderRef]| refs.iter().map(provider_ref).collect::<Vec<_>>();
     Ok(Preferences {
         order: list(&wishes.order),
@@ -92,7 +105,7 @@ fn preferences(wishes: &ProviderPrefs) -> Result<Preferences, ApiError> {
         max_price: MaxPrice {
             prompt: wishes.max_price.prompt.and_then(Price::from_pico),
             completion: wishes.max_price.completion.and_then(Price::from_pico),
-            request: wishes.max_price.request.and_then(Price::from_pico),
+            request: per_request.and_then(Price::from_pico),
         },
         regions: wishes.regions.iter().map(|region| region.to_ascii_lowercase()).collect(),
         trust: wishes.trust.map_or(TrustLevel::Declared, trust),

@@ -16,8 +16,8 @@ use scheduler::attempt::{Candidate, Failure, FailureKind};
 use scheduler::{Action, Ask, Availability, AvailabilityCode, Decision, Event, Machine, OfferEntry, Placed, Step};
 
 use crate::clock::Ticker;
-use crate::dialect::{Emulated, Reader, Vectors};
-use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work};
+use crate::dialect::{Emulated, Reader, Relayed, Vectors};
+use crate::envelope::{Envelope, ModelRef, UpstreamEdits, Work, form_type};
 use crate::error::ApiError;
 use crate::generation::Generation;
 use crate::placing::{self, Place};
@@ -50,7 +50,8 @@ pub struct Plan {
 pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispatched {
     let app = generation.app().clone();
     let ticker = Ticker::start(app.env.now());
-    let mut machine = Machine::new(app.config.scheduler.attempt, candidates(&plan.offers), ticker.now());
+    let mut machine =
+        Machine::new(app.config.scheduler.attempt, candidates(generation.order().work, &plan.offers), ticker.now());
     let mut step = machine.start(ticker.now());
     loop {
         if let Some(offer) = step.blamed {
@@ -70,11 +71,15 @@ pub async fn dispatch(mut generation: Box<Generation>, mut plan: Plan) -> Dispat
                     Decision::Place { offers, .. } => offers,
                     Decision::Wait { .. } | Decision::Refuse { .. } => Vec::new(),
                 };
-                step = machine.replanned(candidates(&plan.offers), ticker.now());
+                step = machine.replanned(candidates(generation.order().work, &plan.offers), ticker.now());
             }
             Action::Fail(failure) => {
                 if turn(&mut generation, &mut plan).await {
-                    machine = Machine::new(app.config.scheduler.attempt, candidates(&plan.offers), ticker.now());
+                    machine = Machine::new(
+                        app.config.scheduler.attempt,
+                        candidates(generation.order().work, &plan.offers),
+                        ticker.now(),
+                    );
                     step = machine.start(ticker.now());
                     continue;
                 }
@@ -170,6 +175,9 @@ async fn await_content(generation: &mut Generation, machine: Machine, ticker: Ti
     let order = generation.order();
     let sink = match order.work {
         Work::Embedding => Sink::Vectors(Vectors::new(&order.model, order.choices as usize, order.base64)),
+        Work::Moderation | Work::Image | Work::Speech | Work::Transcription | Work::Translation => {
+            Sink::Relayed(Relayed::new(order.work, answer.response.headers().get(header::CONTENT_TYPE)))
+        }
         Work::Chat | Work::Completion => {
             let reader = Reader::new(order.request, generation.voice());
             let reader = match &order.expected {
@@ -218,13 +226,16 @@ fn admit(generation: &mut Generation, plan: &Plan, placed: &Placed, attempt: u32
             upstream_body(&Envelope::parse_for(generation.order().work, body).ok()?, placed, Some(seed))
         }
     };
-    let mut request = Request::post(generation.order().work.uri()).body(BoxBody::new(Full::new(body))).ok()?;
+    let work = generation.order().work;
+    let kind = if work.is_form() { form_type(&body)? } else { HeaderValue::from_static("application/json") };
+    let mut request = Request::post(work.uri()).body(BoxBody::new(Full::new(body))).ok()?;
     admission.sent();
     let (number, weight) = (admission.number(), admission.weight());
     let id = generation.begin(admission, price);
     let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers
+        .insert(header::ACCEPT, HeaderValue::from_static(if work.is_written() { "text/event-stream" } else { "*/*" }));
     let ids = [
         (ours::GENERATION, generation.order().request.to_string()),
         (ours::ATTEMPT, id.to_string()),
@@ -282,8 +293,14 @@ pub fn route(offer: &OfferEntry) -> Route {
     }
 }
 
-fn candidates(offers: &[Placed]) -> Vec<Candidate> {
-    offers.iter().map(Placed::candidate).collect()
+/// Offers as the attempt machine takes them. What comes whole has no first word whose time could be predicted: a
+/// picture or the words of a long sound get all the time there is.
+fn candidates(work: Work, offers: &[Placed]) -> Vec<Candidate> {
+    let of = |placed: &Placed| match placed.candidate() {
+        candidate if work.is_relayed() => Candidate { first_content_s: f64::INFINITY, ..candidate },
+        candidate => candidate,
+    };
+    offers.iter().map(of).collect()
 }
 
 fn head_event(status: StatusCode, headers: &HeaderMap) -> Event {

@@ -5,6 +5,7 @@
 //! [`Envelope::upstream_body`] copies those slices into what the provider gets.
 
 pub(crate) mod fields;
+mod form;
 pub(crate) mod json;
 mod messages;
 mod provider;
@@ -14,6 +15,7 @@ mod upstream;
 
 use std::borrow::Cow;
 
+pub use self::form::{Form, MAX_FORM_BYTES, content_type as form_type};
 pub use self::json::MAX_DEPTH;
 pub use self::messages::{MAX_CALLS, MAX_MESSAGES, MAX_PARTS};
 pub use self::provider::{
@@ -145,9 +147,48 @@ pub enum Work {
     Completion,
     /// Vectors of texts.
     Embedding,
+    /// Whether texts or pictures are harmless.
+    Moderation,
+    /// Pictures of a prompt.
+    Image,
+    /// A text, spoken.
+    Speech,
+    /// The words of a sound.
+    Transcription,
+    /// The same in English.
+    Translation,
 }
 
 impl Work {
+    /// Whether it comes as a form with a file.
+    #[must_use]
+    pub const fn is_form(self) -> bool {
+        matches!(self, Self::Transcription | Self::Translation)
+    }
+
+    /// Whether its answer is text that is counted, piece by piece.
+    #[must_use]
+    pub const fn is_written(self) -> bool {
+        matches!(self, Self::Chat | Self::Completion)
+    }
+
+    /// Whether its answer is passed on as the engine gave it.
+    #[must_use]
+    pub const fn is_relayed(self) -> bool {
+        !self.is_written() && !matches!(self, Self::Embedding)
+    }
+
+    /// The field that says what it is about.
+    #[must_use]
+    pub const fn subject(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Completion | Self::Image => "prompt",
+            Self::Embedding | Self::Moderation | Self::Speech => "input",
+            Self::Transcription | Self::Translation => "file",
+        }
+    }
+
     /// Where engines take it, on whatever node that is.
     #[must_use]
     pub fn uri(self) -> http::Uri {
@@ -155,6 +196,11 @@ impl Work {
             Self::Chat => "http://node/v1/chat/completions",
             Self::Completion => "http://node/v1/completions",
             Self::Embedding => "http://node/v1/embeddings",
+            Self::Moderation => "http://node/v1/moderations",
+            Self::Image => "http://node/v1/images/generations",
+            Self::Speech => "http://node/v1/audio/speech",
+            Self::Transcription => "http://node/v1/audio/transcriptions",
+            Self::Translation => "http://node/v1/audio/translations",
         })
     }
 }
@@ -164,8 +210,10 @@ impl Work {
 pub enum Subject<'a> {
     /// A conversation: the `messages` array as written.
     Messages(&'a str),
-    /// Texts, each on its own: the prompts of a completion, or what is to become vectors.
+    /// Texts, each on its own: the prompts of a completion, or what is to become vectors, a picture or sound.
     Texts(Vec<TextInput<'a>>),
+    /// A file, with what goes with it.
+    Form(Form<'a>),
 }
 
 /// One top-level field, as it was written.
@@ -244,6 +292,9 @@ impl<'a> Envelope<'a> {
     /// [`Invalid`] when the body is not JSON, a known field has the wrong type or range, a field
     /// appears twice, or a bound is passed. Unknown fields are no error.
     pub fn parse_for(work: Work, body: &'a [u8]) -> Result<Self, Invalid> {
+        if work.is_form() {
+            return Reader::new(work).form(Form::read(body)?);
+        }
         let mut reader = Reader::new(work);
         walk(body, |cursor, key| reader.member(cursor, key))?;
         reader.finish()
@@ -262,9 +313,14 @@ impl<'a> Envelope<'a> {
     /// Choices of the whole answer: each prompt has its own.
     pub fn choices(&self) -> u32 {
         match &self.subject {
-            Subject::Messages(_) => self.n,
+            Subject::Messages(_) | Subject::Form(_) => self.n,
             Subject::Texts(texts) => self.n.saturating_mul(u32::try_from(texts.len()).unwrap_or(u32::MAX)),
         }
+    }
+
+    /// Requests it is paid for as: each picture is one.
+    pub fn requests(&self) -> u32 {
+        if self.work == Work::Image { self.n } else { 1 }
     }
 
     /// Whether some message has the role `developer`.

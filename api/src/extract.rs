@@ -8,7 +8,7 @@ mod project;
 mod provider;
 mod query;
 
-pub use body::{BODY_LIMIT, Json, NoFields, given, is_json, read_body, read_body_in_time};
+pub use body::{BODY_LIMIT, Json, NoFields, given, is_form, is_json, read_body, read_body_in_time, read_form_in_time};
 pub use caller::{Admin, Caller, Manager, Payer, authenticate, bearer};
 pub use node::{NodeCaller, Supplier};
 pub use path::{Path, not_found};

@@ -25,7 +25,7 @@ pub fn of(app: &AppState, ask: &Ask, prompt: PromptCount, offers: Vec<Placed>) -
     let mut ceiling = None;
     let covered = offers.into_iter().filter(|placed| {
         let row = prices.get(placed.offer.id(), placed.offer.price.version);
-        let worst = row.and_then(|row| row.user.ceiling(prompt.tokens, output_tokens));
+        let worst = row.and_then(|row| row.user.ceiling_of(prompt.tokens, output_tokens, ask.requests));
         ceiling = ceiling.max(worst);
         worst.is_some()
     });
@@ -41,7 +41,7 @@ pub fn of_first(app: &AppState, ask: &Ask, prompt: PromptCount, worst: Worst) ->
     let prices = app.billing.prices();
     let ceiling_of = |placed: &Placed| {
         let row = prices.get(placed.offer.id(), placed.offer.price.version)?;
-        row.user.ceiling(prompt.tokens, worst.output_tokens)
+        row.user.ceiling_of(prompt.tokens, worst.output_tokens, ask.requests)
     };
     let most = ceiling_of(first)?;
     let cheaper: Vec<Placed> =

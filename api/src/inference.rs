@@ -11,9 +11,9 @@ use scheduler::{Ask, Decision, Placed};
 
 use crate::dialect::{CompletionsEcho, Dialect};
 use crate::dispatch::{self, Plan};
-use crate::envelope::{Envelope, ModelRef, Partition, Subject, TextInput, Work};
+use crate::envelope::{Envelope, MAX_FORM_BYTES, ModelRef, Partition, Subject, TextInput, Work};
 use crate::error::ApiError;
-use crate::extract::{Caller, read_body_in_time};
+use crate::extract::{Caller, read_body_in_time, read_form_in_time};
 use crate::generation::{self, Generation, Order};
 use crate::hold;
 use crate::limits::RateHeaders;
@@ -37,11 +37,16 @@ pub struct Asked {
 ///
 /// # Errors
 /// 413, 415, or 400 when it breaks off or does not come.
-pub async fn read(app: &AppState, request: Request) -> Result<(Connection, Bytes), ApiError> {
+pub async fn read(app: &AppState, work: Work, request: Request) -> Result<(Connection, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
-    let body = read_body_in_time(app, &parts.headers, body, app.config.gateway.max_body_bytes).await?;
-    // As everywhere: the refusal then names the field that is missed first.
-    let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
+    let most = app.config.gateway.max_body_bytes;
+    let body = if work.is_form() {
+        read_form_in_time(app, &parts.headers, body, most.min(MAX_FORM_BYTES)).await?
+    } else {
+        let body = read_body_in_time(app, &parts.headers, body, most).await?;
+        // As everywhere: the refusal then names the field that is missed first.
+        if body.is_empty() { Bytes::from_static(b"{}") } else { body }
+    };
     let record = parts.headers.get(&METADATA).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enabled"));
     Ok((Connection { shared: parts.version == Version::HTTP_2, record }, body))
 }
@@ -68,11 +73,12 @@ pub async fn answer(
     app: &AppState,
     context: &RequestContext,
     caller: &Caller,
+    work: Work,
     request: Request,
     ask: impl FnOnce(Bytes) -> Result<Asked, ApiError>,
 ) -> Result<Response, ApiError> {
     let mut rate = None;
-    let answered = match read(app, request).await {
+    let answered = match read(app, work, request).await {
         Ok((connection, body)) => match ask(body) {
             Ok(asked) => respond(app, context, caller, connection, asked, &mut rate).await,
             Err(error) => Err(error),
@@ -170,6 +176,7 @@ async fn prepare(
         held_output: worst.output_tokens,
         open_ended: ask.max_output.is_none(),
         choices: envelope.choices(),
+        requests: envelope.requests(),
         streamed: envelope.stream,
         work,
         subject,
@@ -246,9 +253,8 @@ fn too_long(app: &AppState, ask: &Ask, subject: &'static str) -> Option<ApiError
 /// What the client calls the field with the prompt.
 fn subject(work: Work, dialect: Option<&Dialect>) -> &'static str {
     match (work, dialect) {
-        (Work::Chat, Some(Dialect::Responses(_))) | (Work::Embedding, _) => "input",
-        (Work::Chat, _) => "messages",
-        (Work::Completion, _) => "prompt",
+        (Work::Chat, Some(Dialect::Responses(_))) => "input",
+        (work, _) => work.subject(),
     }
 }
 
@@ -323,7 +329,7 @@ fn own_dialect(envelope: &Envelope<'_>) -> Dialect {
             let prompts = if envelope.echo { prompts.collect() } else { Vec::new() };
             Dialect::Completions(CompletionsEcho { prompts, n: envelope.n, include_usage })
         }
-        Subject::Messages(_) | Subject::Texts(_) => Dialect::Chat { include_usage },
+        Subject::Messages(_) | Subject::Texts(_) | Subject::Form(_) => Dialect::Chat { include_usage },
     }
 }
 
@@ -341,6 +347,6 @@ fn stream(relay: Relay, stall: Option<Duration>) -> Response {
 }
 
 async fn whole(generation: Box<Generation>, live: Live) -> Result<Response, ApiError> {
-    let body = relay::assemble(generation, live).await?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    let (kind, body) = relay::assemble(generation, live).await?;
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }

@@ -47,6 +47,8 @@ use utoipa::{Modify, OpenApi};
     servers((url = "/", description = "This broker")),
     paths(
         inference_paths::create_chat_completion, inference_paths::create_completion, inference_paths::create_embedding,
+        inference_paths::create_moderation, inference_paths::create_image, inference_paths::create_speech,
+        inference_paths::create_transcription, inference_paths::create_translation,
         inference_paths::create_response, inference_paths::retrieve_response, inference_paths::create_message,
         inference_paths::count_message_tokens, paths::list_models, paths::retrieve_model,
         catalogue_paths::list_model_endpoints, catalogue_paths::list_zdr_endpoints, catalogue_paths::list_providers, paths::get_generation,

@@ -1,5 +1,6 @@
 //! Staged offers must answer the broker before they answer customers. Probes are paid to nobody and billed to nobody.
 
+mod asking;
 mod rota;
 
 use std::collections::HashMap;
@@ -19,13 +20,12 @@ use parking_lot::Mutex;
 use platform::worker::{Next, Worker};
 use protocol::{AttemptId, Id, OfferId, OrganizationId, RequestId, Timestamp, header as ours};
 use scheduler::{Admission, Observation, Outcome, Placed};
-use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::dialect::{ChatWhole, EventScanner, Kind, MAX_EVENT_BYTES, Reader, Vectors};
+use crate::dialect::{ChatWhole, EventScanner, Kind, Reader, Relayed, Vectors};
 use crate::dispatch;
-use crate::envelope::Work;
+use crate::envelope::{Work, form_type};
 use crate::state::AppState;
 use crate::tokenizer::Counter;
 use crate::upstream::Answer;
@@ -39,6 +39,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long a tick waits for one of them: an engine that answers quickly is soon through, one that hangs holds up
 /// nobody.
 const GLANCE: Duration = Duration::from_millis(250);
+/// The largest answer to a probe: a picture.
+const MAX_WHOLE_BYTES: usize = 32 * 1024 * 1024;
+/// What comes out of an offer, the likeliest to be all it makes first, and how that is asked for.
+const PROBED: [(&str, Work); 6] = [
+    ("embeddings", Work::Embedding),
+    ("text", Work::Chat),
+    ("moderation", Work::Moderation),
+    ("image", Work::Image),
+    ("speech", Work::Speech),
+    ("transcription", Work::Transcription),
+];
 /// Words an engine needs no thought for.
 const PROMPT: &str = "Reply with the single word: ready";
 
@@ -197,8 +208,9 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
     if !answer.response.status().is_success() {
         return Err(Unclean::Status(answer.response.status()));
     }
+    let work = work_of(placed);
     let (first, tokens) =
-        if makes_vectors(placed) { read_vector(answer, started).await? } else { read(answer, started).await? };
+        if work == Work::Chat { read(answer, started).await? } else { read_whole(work, answer, started).await? };
     // What a probe shows is as good a measurement as a customer's request.
     admission.finish(&Observation {
         outcome: Outcome::Completed,
@@ -215,21 +227,14 @@ async fn ask(app: &AppState, placed: &Placed) -> Result<(), Unclean> {
 }
 
 fn request(app: &AppState, placed: &Placed, admission: &Admission) -> crate::upstream::NodeRequest {
-    let model = placed.offer.upstream_model();
-    let (work, body) = if makes_vectors(placed) {
-        (Work::Embedding, json!({ "model": model, "input": PROMPT }))
-    } else {
-        let body = json!({
-            "model": model, "stream": true, "stream_options": {"include_usage": true},
-            "max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": PROMPT}],
-        });
-        (Work::Chat, body)
-    };
-    let mut request = Request::new(BoxBody::new(Full::new(body.to_string().into())));
+    let work = work_of(placed);
+    let body = asking::body(work, placed.offer.upstream_model(), PROMPT);
+    let kind = form_type(&body).filter(|_| work.is_form()).unwrap_or(HeaderValue::from_static("application/json"));
+    let mut request = Request::new(BoxBody::new(Full::new(body)));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = work.uri();
     let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, kind);
     let ids = [
         (ours::GENERATION, app.env.mint::<RequestId>().to_string()),
         (ours::ATTEMPT, app.env.mint::<AttemptId>().to_string()),
@@ -244,22 +249,29 @@ fn request(app: &AppState, placed: &Placed, admission: &Admission) -> crate::ups
     request
 }
 
-fn makes_vectors(placed: &Placed) -> bool {
-    placed.offer.listing.offer.spec.output_modalities.iter().any(|kind| kind == "embeddings")
+/// What comes out of an offer decides what it is asked for.
+fn work_of(placed: &Placed) -> Work {
+    let outputs = &placed.offer.listing.offer.spec.output_modalities;
+    PROBED.iter().find(|(kind, _)| outputs.iter().any(|own| own == kind)).map_or(Work::Chat, |(_, work)| *work)
 }
 
-/// Reads the one vector that was asked for; the time it took.
-async fn read_vector(mut answer: Answer, started: Instant) -> Result<(Duration, u32), Unclean> {
+/// Reads an answer that comes all at once; the time it took.
+async fn read_whole(work: Work, mut answer: Answer, started: Instant) -> Result<(Duration, u32), Unclean> {
+    let kind = answer.response.headers().get(header::CONTENT_TYPE).cloned();
     let mut whole = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(answer.body()).poll_frame(cx)).await {
         if let Ok(data) = frame?.into_data() {
             whole.extend_from_slice(&data);
         }
-        if whole.len() > MAX_EVENT_BYTES {
+        if whole.len() > MAX_WHOLE_BYTES {
             return Err(crate::dialect::Error::EventTooLarge.into());
         }
     }
-    Vectors::new("", 1, false).read(&whole)?;
+    if work == Work::Embedding {
+        Vectors::new("", 1, false).read(&whole)?;
+    } else {
+        Relayed::new(work, kind.as_ref()).read(&whole)?;
+    }
     Ok((started.elapsed(), 0))
 }
 

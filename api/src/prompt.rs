@@ -87,6 +87,8 @@ fn count(app: &AppState, envelope: &Envelope<'_>, body_bytes: usize, model: &str
             }
             None => (Count::Unverified, None),
         },
+        // A sound has no tokens; it is paid for by the request.
+        Subject::Form(_) => (Count::Verified(0), None),
     };
     Ok(match counted {
         (Count::Verified(count), longest) => {
@@ -102,11 +104,11 @@ fn count(app: &AppState, envelope: &Envelope<'_>, body_bytes: usize, model: &str
 fn unverified(envelope: &Envelope<'_>, body_bytes: u32) -> PromptCount {
     let text_bytes = match &envelope.subject {
         Subject::Messages(messages) => narrow(messages.len() as u64),
-        Subject::Texts(_) => body_bytes,
+        Subject::Texts(_) | Subject::Form(_) => body_bytes,
     };
     let tokens_given = match &envelope.subject {
         Subject::Texts(texts) => texts.iter().map(given).sum(),
-        Subject::Messages(_) => 0,
+        Subject::Messages(_) | Subject::Form(_) => 0,
     };
     let likely = text_bytes / BYTES_PER_TOKEN;
     let least = if envelope.inputs == crate::envelope::Inputs::default() { likely } else { 0 };
@@ -114,7 +116,7 @@ fn unverified(envelope: &Envelope<'_>, body_bytes: u32) -> PromptCount {
         Subject::Texts(texts) => {
             texts.iter().map(|text| given(text).max(bytes(text) / BYTES_PER_TOKEN)).max().unwrap_or(likely)
         }
-        Subject::Messages(_) => likely,
+        Subject::Messages(_) | Subject::Form(_) => likely,
     };
     PromptCount { tokens: body_bytes.max(tokens_given), verified: false, likely, longest, least }
 }

@@ -117,7 +117,7 @@ pub struct OfferSpec {
     /// `text`, `image`, `audio`, `file`.
     #[serde(default = "text_only")]
     pub input_modalities: Vec<String>,
-    /// `text`, `embeddings`, …
+    /// `text`, `embeddings`, `moderation`, `image`, `speech` or `transcription`: what is asked for decides which it must be.
     #[serde(default = "text_only")]
     pub output_modalities: Vec<String>,
     /// Request fields the engine honours.

@@ -121,7 +121,7 @@ pub struct Units {
     /// Hidden reasoning tokens.
     #[serde(default)]
     pub internal_reasoning: u32,
-    /// Requests: one for an attempt that earned, else none.
+    /// Requests: one for an attempt that earned, one for each picture it was asked for; else none.
     #[serde(default)]
     pub request: u32,
 }
@@ -197,9 +197,15 @@ impl Prices {
         }
     }
 
-    /// The most that `prompt` prompt tokens and `completion` output tokens can cost, whatever their class.
+    /// The most that one request of `prompt` prompt tokens and `completion` output tokens can cost, whatever their class.
     #[must_use]
     pub fn ceiling(&self, prompt: u32, completion: u32) -> Option<NanoUsd> {
+        self.ceiling_of(prompt, completion, 1)
+    }
+
+    /// The same where it counts as `request` requests.
+    #[must_use]
+    pub fn ceiling_of(&self, prompt: u32, completion: u32, request: u32) -> Option<NanoUsd> {
         let dearest =
             |parent: Price, others: &[Option<Price>]| others.iter().flatten().copied().fold(parent, Price::max);
         let worst = Self {
@@ -208,7 +214,7 @@ impl Prices {
             request: self.request,
             ..Self::default()
         };
-        let units = Units { prompt, completion, request: 1, ..Units::default() };
+        let units = Units { prompt, completion, request, ..Units::default() };
         // Rounded up: a ceiling below the charge it must cover would be none.
         to_nano(worst.pico(&units) + PICO_PER_NANO - 1)
     }

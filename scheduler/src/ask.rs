@@ -22,6 +22,8 @@ pub struct Ask {
     pub max_output: Option<u32>,
     /// Choices asked for: each is a sequence of its own to the engine.
     pub choices: u32,
+    /// Requests it is paid for as: more than one where it asks for several pictures.
+    pub requests: u32,
     /// What the request uses.
     pub needs: Needs,
     /// What the caller demands or prefers.
@@ -90,7 +92,8 @@ impl Tools {
 pub struct Modalities(u16);
 
 /// Kinds of content known to placement, in the order of their bits.
-pub const MODALITY_NAMES: [&str; 8] = ["text", "image", "audio", "file", "video", "embeddings", "rerank", "speech"];
+pub const MODALITY_NAMES: [&str; 10] =
+    ["text", "image", "audio", "file", "video", "embeddings", "rerank", "speech", "moderation", "transcription"];
 
 impl Modalities {
     /// No content at all.
@@ -105,6 +108,12 @@ impl Modalities {
     pub const FILE: Self = Self(8);
     /// Vectors.
     pub const EMBEDDINGS: Self = Self(32);
+    /// A text, spoken.
+    pub const SPEECH: Self = Self(128);
+    /// Whether something is harmless.
+    pub const MODERATION: Self = Self(256);
+    /// The words of a sound.
+    pub const TRANSCRIPTION: Self = Self(512);
 
     /// The set of these names; unknown ones are left out, so they match no demand.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
@@ -295,6 +304,7 @@ impl Ask {
             expected_output: 256,
             max_output: None,
             choices: 1,
+            requests: 1,
             needs: Needs::default(),
             provider: Preferences::default(),
             free_only: false,

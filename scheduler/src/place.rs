@@ -119,7 +119,7 @@ impl Placed {
 #[must_use]
 pub fn worst_case(offer: &OfferEntry, ask: &Ask) -> Option<NanoUsd> {
     let (prompt, output) = ask.worst_tokens();
-    offer.price.prices.ceiling(prompt, output)
+    offer.price.prices.ceiling_of(prompt, output, ask.requests)
 }
 
 /// Decides where an ask is served.

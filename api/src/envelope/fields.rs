@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 
 use super::json::{Cursor, decode};
-use super::{Envelope, Format, Invalid, MAX_FIELDS, MAX_MODEL_BYTES, Member, ModelRef, Subject, TextInput, Work};
+use super::{
+    Envelope, Form, Format, Inputs, Invalid, MAX_FIELDS, MAX_MODEL_BYTES, Member, ModelRef, Subject, TextInput, Work,
+};
 use super::{messages, provider, texts, tools};
 
 /// How many fallback models one request may name: each is one more round of placing.
 const MAX_FALLBACK_MODELS: usize = 16;
 /// How many stop sequences one request may give.
 const MAX_STOP: usize = 4;
+/// How many pictures one request may ask for; what OpenAI takes.
+const MAX_PICTURES: i64 = 10;
 /// What a completion is bound to when nothing is said.
 const COMPLETION_TOKENS: u32 = 16;
 /// How many pairs `metadata` may hold, and how long (in characters) a key and a value may be.
@@ -72,6 +76,8 @@ pub(super) struct Reader<'a> {
     echo: bool,
     best_of: Option<u32>,
     base64: bool,
+    form: Option<Form<'a>>,
+    inputs: Inputs,
     tools: Option<&'a str>,
     functions: Option<&'a str>,
     tool_choice: bool,
@@ -130,11 +136,30 @@ impl<'a> Reader<'a> {
             (Work::Embedding, "encoding_format") => {
                 self.base64 = one_of(key, raw, &["float", "base64"])? == "base64";
             }
-            // An embedding is neither streamed nor bounded: such fields are somebody else's.
-            (Work::Embedding, key) => return Ok(!ROUTING.contains(&key)),
-            _ => return Ok(false),
+            (Work::Image, "prompt") | (Work::Speech, "input") => self.texts = Some(vec![texts::one(key, raw)?]),
+            (Work::Image, "n") => self.n = Some(integer(key, raw, 1, MAX_PICTURES)? as u32),
+            (Work::Moderation, "input") => (self.texts, self.inputs.image) = texts::judged(key, raw)?,
+            (Work::Image | Work::Speech, "stream") if boolean(key, raw)? => return Err(whole(key)),
+            (Work::Speech, "stream_format") if text(key, raw)? == "sse" => return Err(whole(key)),
+            (Work::Chat | Work::Completion, _) => return Ok(false),
+            // What comes all at once is neither streamed nor bounded: such fields are somebody else's.
+            (_, key) => return Ok(!ROUTING.contains(&key)),
         }
         Ok(true)
+    }
+
+    /// Reads what a form says of routing.
+    pub(super) fn form(mut self, form: Form<'a>) -> Result<Envelope<'a>, Invalid> {
+        self.model = form.text("model")?.map(|id| checked_model("model", id.into())).transpose()?;
+        if let Some(text) = form.text("provider")? {
+            self.provider = provider::read(json_in("provider", text)?)?;
+        }
+        if form.text("stream")? == Some("true") {
+            return Err(whole("stream"));
+        }
+        self.inputs.audio = true;
+        self.form = Some(form);
+        self.finish()
     }
 
     fn known(&mut self, key: &str, raw: &'a str) -> Result<(), Invalid> {
@@ -223,17 +248,13 @@ impl<'a> Reader<'a> {
     /// Checks what concerns several fields at once and hands over the result.
     pub(super) fn finish(self) -> Result<Envelope<'a>, Invalid> {
         let model = self.model.ok_or_else(|| Invalid::at("model", "`model` is required"))?;
-        let (subject, read) = match (self.work, self.messages, self.texts) {
-            (Work::Chat, Some((messages, read)), _) => (Subject::Messages(messages), read),
-            (Work::Completion | Work::Embedding, _, Some(texts)) => {
-                (Subject::Texts(texts), messages::Messages::default())
-            }
-            (work, ..) => {
-                let field = match work {
-                    Work::Chat => "messages",
-                    Work::Completion => "prompt",
-                    Work::Embedding => "input",
-                };
+        let of_work = || messages::Messages { inputs: self.inputs, ..messages::Messages::default() };
+        let (subject, read) = match (self.messages, self.texts, self.form) {
+            (Some((messages, read)), ..) => (Subject::Messages(messages), read),
+            (None, Some(texts), _) => (Subject::Texts(texts), of_work()),
+            (None, None, Some(form)) => (Subject::Form(form), of_work()),
+            (None, None, None) => {
+                let field = self.work.subject();
                 return Err(Invalid::at(field, format!("`{field}` is required")));
             }
         };
@@ -287,8 +308,23 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The one value in a field of a form that is JSON.
+fn json_in<'a>(field: &str, text: &'a str) -> Result<&'a str, Invalid> {
+    let mut cursor = Cursor::new(text);
+    let value = cursor.value().and_then(|value| cursor.end().map(|()| value));
+    value.map_err(|_| Invalid::at(field, format!("`{field}` must be JSON")))
+}
+
+/// Refuses to send in pieces what is sent whole.
+fn whole(field: &str) -> Invalid {
+    Invalid::unsupported(field, "the answer comes whole: streaming it is not served")
+}
+
 fn model<'a>(path: &str, raw: &'a str) -> Result<ModelRef<'a>, Invalid> {
-    let id = text(path, raw)?;
+    checked_model(path, text(path, raw)?)
+}
+
+fn checked_model<'a>(path: &str, id: Cow<'a, str>) -> Result<ModelRef<'a>, Invalid> {
     if id.is_empty() || id.len() > MAX_MODEL_BYTES {
         return Err(Invalid::at(path, format!("a model id is 1 to {MAX_MODEL_BYTES} bytes long")));
     }

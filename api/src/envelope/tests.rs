@@ -312,7 +312,7 @@ fn texts(work: Work, field: &str, value: &str) -> Result<usize, Invalid> {
     let body = format!(r#"{{"model":"m","{field}":{value}}}"#);
     Envelope::parse_for(work, body.as_bytes()).map(|envelope| match envelope.subject {
         Subject::Texts(texts) => texts.len(),
-        Subject::Messages(_) => 0,
+        Subject::Messages(_) | Subject::Form(_) => 0,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Invalid;
-use super::fields::{integer, is_number, list, text, wrong_type};
+use super::fields::{integer, is_number, list, object, text, wrong_type};
 
 /// How many texts one request may bring.
 pub const MAX_TEXTS: usize = 2_048;
@@ -43,6 +43,28 @@ pub(super) fn read<'a>(path: &str, raw: &'a str) -> Result<Vec<TextInput<'a>>, I
     Ok(texts)
 }
 
+/// Reads what is to be judged: texts, or parts of which some may be pictures; and whether some are.
+pub(super) fn judged<'a>(path: &str, raw: &'a str) -> Result<(Option<Vec<TextInput<'a>>>, bool), Invalid> {
+    if !raw.starts_with('[') || !raw[1..].trim_ascii_start().starts_with('{') {
+        return Ok((Some(read(path, raw)?), false));
+    }
+    let (mut texts, mut pictures) = (Vec::new(), false);
+    list(path, raw, MAX_TEXTS, |path, raw| {
+        let mut judged = 0;
+        object(path, raw, |path, key, raw| {
+            match key {
+                "text" => texts.push(one(path, raw)?),
+                "image_url" => pictures = true,
+                _ => return Ok(()),
+            }
+            judged += 1;
+            Ok(())
+        })?;
+        if judged == 1 { Ok(()) } else { Err(Invalid::at(path, "a part is a `text` or an `image_url`")) }
+    })?;
+    Ok((Some(texts), pictures))
+}
+
 /// Checks what engines can't: that the answers can be numbered, and that an echo has words.
 pub(super) fn check_prompts(prompts: &[TextInput<'_>], n: u32, echo: bool) -> Result<(), Invalid> {
     let choices = u32::try_from(prompts.len()).unwrap_or(u32::MAX).saturating_mul(n);
@@ -55,7 +77,7 @@ pub(super) fn check_prompts(prompts: &[TextInput<'_>], n: u32, echo: bool) -> Re
     Ok(())
 }
 
-fn one<'a>(path: &str, raw: &'a str) -> Result<TextInput<'a>, Invalid> {
+pub(super) fn one<'a>(path: &str, raw: &'a str) -> Result<TextInput<'a>, Invalid> {
     let text = text(path, raw)?;
     if text.is_empty() {
         return Err(Invalid::at(path, format!("`{path}` must not be empty")));

@@ -44,6 +44,20 @@ const COMPLETION: [&str; 10] = [
 ];
 /// And for vectors.
 const EMBEDDING: [&str; 2] = ["input", "encoding_format"];
+const MODERATION: [&str; 1] = ["input"];
+const IMAGE: [&str; 10] = [
+    "prompt",
+    "n",
+    "size",
+    "quality",
+    "style",
+    "response_format",
+    "background",
+    "output_format",
+    "output_compression",
+    "moderation",
+];
+const SPEECH: [&str; 5] = ["input", "voice", "instructions", "response_format", "speed"];
 /// Fields that speak to the gateway, are written anew, or name a person: not even for an offer that declares them.
 const OURS: [&str; 14] = [
     "model",
@@ -81,6 +95,9 @@ impl Envelope<'_> {
     /// Writes the body for one attempt. Unless `plain` is set it streams and asks for usage; every
     /// other value keeps the exact bytes the client sent. There is one limit on tokens, the one that was held for.
     pub fn upstream_body(&self, edits: UpstreamEdits<'_>) -> Vec<u8> {
+        if let Subject::Form(form) = &self.subject {
+            return form.upstream(edits.model, edits.declared);
+        }
         let size: usize = self.members.iter().map(|member| member.key.len() + member.raw.len() + 4).sum();
         let mut body = Vec::with_capacity(size + edits.model.len() + 96);
         body.push(b'{');
@@ -100,7 +117,7 @@ impl Envelope<'_> {
                 _ => body.extend_from_slice(member.raw.as_bytes()),
             }
         }
-        if self.work == Work::Embedding {
+        if !self.work.is_written() {
             body.push(b'}');
             return body;
         }
@@ -124,6 +141,11 @@ impl Envelope<'_> {
             Work::Chat => &CHAT,
             Work::Completion => &COMPLETION,
             Work::Embedding => &EMBEDDING,
+            Work::Moderation => &MODERATION,
+            Work::Image => &IMAGE,
+            Work::Speech => &SPEECH,
+            // Forms know their own parts.
+            Work::Transcription | Work::Translation => &[],
         };
         if key == "seed" && edits.seed.is_some() {
             return false;

@@ -1,5 +1,6 @@
 //! JSON in and out.
 
+use std::future::Future;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -40,9 +41,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 /// # Errors
 /// As [`read_body`]; 400 when the body is not there in time.
 pub async fn read_body_in_time(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let patience = Duration::from_millis(app.config.server.body_timeout_ms);
-    let read = tokio::time::timeout(patience, read_body(headers, body, limit)).await;
-    read.map_err(|_| ApiError::invalid(None::<&str>, "the request body did not arrive in time"))?
+    in_time(app, read_body(headers, body, limit)).await
 }
 
 /// Reads all of a JSON body of at most `limit` bytes.
@@ -50,27 +49,55 @@ pub async fn read_body_in_time(app: &App, headers: &HeaderMap, body: Body, limit
 /// # Errors
 /// 415 when there is one and it is not said to be JSON, 413 over the limit, 400 when it breaks off.
 pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let bytes = read_bytes(headers, body, limit).await?;
+    if !bytes.is_empty() && !is_json(headers) {
+        return Err(ApiError::unsupported_media_type());
+    }
+    unencoded(headers, bytes)
+}
+
+/// Reads all of a form of at most `limit` bytes, under the same deadline.
+///
+/// # Errors
+/// As [`read_body_in_time`], where it is not said to be a form.
+pub async fn read_form_in_time(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let bytes = in_time(app, read_bytes(headers, body, limit)).await?;
+    if !is_form(headers) {
+        return Err(ApiError::unsupported_media_type().with_message("the body must be multipart/form-data"));
+    }
+    unencoded(headers, bytes)
+}
+
+async fn in_time(app: &App, reading: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
+    let patience = Duration::from_millis(app.config.server.body_timeout_ms);
+    let read = tokio::time::timeout(patience, reading).await;
+    read.map_err(|_| ApiError::invalid(None::<&str>, "the request body did not arrive in time"))?
+}
+
+async fn read_bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // Refused by what it says before any of it is read.
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(ApiError::too_large(limit));
     }
-    let bytes = to_bytes(body, limit).await.map_err(|error| {
+    to_bytes(body, limit).await.map_err(|error| {
         let source = std::error::Error::source(&error);
         if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
             ApiError::too_large(limit)
         } else {
             ApiError::invalid(None::<&str>, "the request body broke off")
         }
-    })?;
-    if !bytes.is_empty() && !is_json(headers) {
-        return Err(ApiError::unsupported_media_type());
-    }
-    if !bytes.is_empty() && is_encoded(headers) {
-        return Err(ApiError::unsupported_media_type().with_message("the body must be sent without content-encoding"));
-    }
-    Ok(bytes)
+    })
 }
+
+/// `multipart/form-data`, which alone has files.
+#[must_use]
+pub fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    kind.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+}
+
+const FORM: &[u8] = b"multipart/form-data";
 
 /// `application/json`, or anything built on it such as `application/problem+json`; with any parameters but a charset
 /// that is not JSON's own.
@@ -88,8 +115,13 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// A body that is compressed is not looked into: what it unpacks to has no bound.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+fn unencoded(headers: &HeaderMap, bytes: Bytes) -> Result<Bytes, ApiError> {
+    let encoded =
+        headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !bytes.is_empty() && encoded {
+        return Err(ApiError::unsupported_media_type().with_message("the body must be sent without content-encoding"));
+    }
+    Ok(bytes)
 }
 
 /// The body of a POST that needs no fields. What comes all the same must at least be a body.

@@ -28,6 +28,8 @@ pub struct Order {
     pub open_ended: bool,
     /// Choices of the whole answer.
     pub choices: u32,
+    /// Requests it is paid for as.
+    pub requests: u32,
     /// Whether the client streams.
     pub streamed: bool,
     /// What the engine is asked for.

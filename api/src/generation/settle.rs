@@ -121,7 +121,7 @@ impl Generation {
             cache_write: 0,
             completion: completion - reasoning,
             internal_reasoning: reasoning,
-            request: 1,
+            request: self.order.requests,
         };
         let counted_by = if own.is_none() && upstream.is_some() { CountedBy::Upstream } else { CountedBy::Gateway };
         (units, counted_by)

@@ -12,14 +12,17 @@ use uuid::Uuid;
 use super::MAX_KEY;
 use super::claim::{Begun, begin};
 use super::seal::{Answer, Key};
+use crate::envelope::{Form, MAX_FORM_BYTES};
 use crate::error::ApiError;
-use crate::extract::{Caller, authenticate, bearer, is_json, read_body_in_time};
+use crate::extract::{Caller, authenticate, bearer, is_form, is_json, read_body_in_time, read_form_in_time};
 use crate::keys::{Holder, KeyKind, KeyRecord};
 use crate::request::RequestContext;
 use crate::sessions::Sessions;
 use crate::state::AppState;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Where forms bring sounds to be heard: their work is paid for, and done once.
+const SOUNDS: &str = "/audio/";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Whose keys are told apart.
@@ -67,15 +70,22 @@ async fn once(
     next: Next,
 ) -> Result<Response, ApiError> {
     let text = key(request.headers())?;
-    // What is no JSON is a file, too large to be held here; its route makes a new one each time.
-    if request.headers().contains_key(CONTENT_TYPE) && !is_json(request.headers()) {
-        return Ok(next.run(request).await);
-    }
     let (parts, body) = request.into_parts();
-    let body = read_body_in_time(app, &parts.headers, body, app.config.gateway.max_body_bytes).await?;
+    let most = app.config.gateway.max_body_bytes;
+    let (body, same) = if parts.uri.path().contains(SOUNDS) && is_form(&parts.headers) {
+        let body = read_form_in_time(app, &parts.headers, body, most.min(MAX_FORM_BYTES)).await?;
+        let same = Form::read(&body).map_or_else(|_| body.clone(), |form| form.canonical().into());
+        (body, same)
+    } else if parts.headers.contains_key(CONTENT_TYPE) && !is_json(&parts.headers) {
+        // What is no JSON is a file, too large to be held here; its route makes a new one each time.
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    } else {
+        let body = read_body_in_time(app, &parts.headers, body, most).await?;
+        (body.clone(), body)
+    };
     // Below the mount: `/v1` and `/api/v1` are one.
     let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
-    let key = Key::new(scope.id, scope.kind, &text, route, &body);
+    let key = Key::new(scope.id, scope.kind, &text, route, &same);
     match begin(app, scope.organization, key, context.id).await? {
         Begun::Replay(answer) => {
             let mut response = replay(answer);

@@ -20,7 +20,10 @@ pub(super) fn add(document: &mut Value) {
     kind::each(document, |_, operation| {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         if let Some(example) = requests.get(&id) {
-            operation["requestBody"]["content"]["application/json"]["example"] = example.clone();
+            // JSON, or a form: an operation takes one of them.
+            for (_, content) in contents(&mut operation["requestBody"]) {
+                content["example"] = example.clone();
+            }
         }
         for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
             for (media, content) in contents(response) {

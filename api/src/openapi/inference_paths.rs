@@ -1,6 +1,6 @@
 //! Operations that models answer.
 
-use super::inference_schemas::{chat, message_events, messages, response_events, responses, texts};
+use super::inference_schemas::{chat, media, message_events, messages, response_events, responses, texts};
 use super::shape::operations;
 use super::standing as r;
 
@@ -28,6 +28,42 @@ operations! {
         request_body = texts::EmbeddingRequest,
         responses(r::FromModels, (status = 200, description = "The vectors", body = texts::EmbeddingList)))]
     create_embedding;
+
+    /// Judges texts and pictures. The engine's answer is passed on as it is.
+    #[utoipa::path(post, path = "/v1/moderations", operation_id = "createModeration", tag = "Inference", security(("inference" = [])),
+        request_body = media::ModerationRequest,
+        responses(r::FromModels, (status = 200, description = "The judgements", body = media::ModerationList)))]
+    create_moderation;
+
+    /// Paints pictures of a prompt. The engine's answer is passed on as it is.
+    ///
+    /// Each picture costs what one request does, and the prompt what its tokens do.
+    #[utoipa::path(post, path = "/v1/images/generations", operation_id = "createImage", tag = "Inference", security(("inference" = [])),
+        request_body = media::ImageRequest,
+        responses(r::FromModels, (status = 200, description = "The pictures", body = media::ImageList)))]
+    create_image;
+
+    /// Speaks a text. The engine's answer is passed on as it is, of whatever kind of sound.
+    ///
+    /// It costs what one request does, and the text what its tokens do.
+    #[utoipa::path(post, path = "/v1/audio/speech", operation_id = "createSpeech", tag = "Inference", security(("inference" = [])),
+        request_body = media::SpeechRequest,
+        responses(r::FromModels, (status = 200, description = "The sound", content((media::Sound = "audio/mpeg"), (media::Sound = "audio/wav"), (media::Sound = "audio/opus"), (media::Sound = "audio/aac"), (media::Sound = "audio/flac"), (media::Sound = "audio/pcm"), (media::Sound = "application/octet-stream")))))]
+    create_speech;
+
+    /// Writes down what is said. The engine's answer is passed on as it is.
+    ///
+    /// It costs what one request does, however long the sound.
+    #[utoipa::path(post, path = "/v1/audio/transcriptions", operation_id = "createTranscription", tag = "Inference", security(("inference" = [])),
+        request_body(content = media::AudioForm, content_type = "multipart/form-data"),
+        responses(r::FromModels, (status = 200, description = "The words", content((media::Transcript = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "application/x-subrip"), (media::Sound = "application/octet-stream")))))]
+    create_transcription;
+
+    /// The same in English.
+    #[utoipa::path(post, path = "/v1/audio/translations", operation_id = "createTranslation", tag = "Inference", security(("inference" = [])),
+        request_body(content = media::AudioForm, content_type = "multipart/form-data"),
+        responses(r::FromModels, (status = 200, description = "The words", content((media::Transcript = "application/json"), (String = "text/plain"), (String = "text/vtt"), (String = "application/x-subrip"), (media::Sound = "application/octet-stream")))))]
+    create_translation;
 
     /// Answers in items. Nothing is stored: what refers to an earlier response is refused.
     ///

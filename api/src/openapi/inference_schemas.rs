@@ -1,6 +1,7 @@
 //! Shapes of inference that several dialects share; each dialect has a file of its own.
 
 pub(super) mod chat;
+pub(super) mod media;
 pub(super) mod message_events;
 pub(super) mod messages;
 pub(super) mod response_events;

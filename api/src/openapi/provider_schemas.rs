@@ -169,7 +169,10 @@ objects! {
         quantization: Option<String>,
         #[schema(minimum = 1)]
         max_output_tokens: Option<u32>,
-        input_modalities: Vec<String>, output_modalities: Vec<String>,
+        /// `text`, `image`, `audio`, `file`.
+        input_modalities: Vec<String>,
+        /// `text`, `embeddings`, `moderation`, `image`, `speech`, `transcription`: what may be asked for.
+        output_modalities: Vec<String>,
         #[schema(max_items = 128)]
         supported_parameters: Vec<String>,
         /// `inference`, `batch`, `fine_tune`.

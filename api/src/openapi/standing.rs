@@ -17,7 +17,7 @@ const REFUSALS: [(&str, &str, &str); 15] = [
     ("404", "NotFound", "Nothing of that name, as far as this caller may know"),
     ("409", "InProgress", "The first request with this `Idempotency-Key` has not ended yet"),
     ("413", "TooLarge", "The body is too large"),
-    ("415", "NotJson", "The body is not said to be JSON"),
+    ("415", "NotJson", "The body is not said to be of the kind that is taken here"),
     ("422", "KeyReused", "This `Idempotency-Key` came before with another request"),
     ("426", "UpdateRequired", "A revision of the node protocol that is no longer understood"),
     ("429", "TooMany", "Full, or too much at a time; try again"),

@@ -71,7 +71,8 @@ impl Live {
         let json = answer.response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
             kind.as_bytes().get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON))
         });
-        if json {
+        let plain = json || sink.is_whole();
+        if plain {
             machine.on(Event::Plain, ticker.now());
         }
         let wake = machine.deadline().map_or_else(Instant::now, |at| ticker.instant(at));
@@ -80,7 +81,7 @@ impl Live {
             ticker,
             answer,
             scanner: EventScanner::new(),
-            whole: json.then(BytesMut::new),
+            whole: plain.then(BytesMut::new),
             sink,
             choices,
             timer: Box::pin(tokio::time::sleep_until(wake)),

@@ -3,17 +3,18 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::live::{Live, Progress};
 use crate::dialect::Tail;
 use crate::error::ApiError;
 use crate::generation::{Failure, Generation};
 
-/// Reads the attempt to its end, waits for the books, and writes the answer.
+/// Reads the attempt to its end, waits for the books, and writes the answer, with its type of content.
 ///
 /// # Errors
 /// [`ApiError`] when the attempt breaks off; nothing is charged then.
-pub async fn assemble(mut generation: Box<Generation>, mut live: Live) -> Result<Bytes, ApiError> {
+pub async fn assemble(mut generation: Box<Generation>, mut live: Live) -> Result<(HeaderValue, Bytes), ApiError> {
     let observed = loop {
         match poll_fn(|cx| live.poll_progress(cx, &mut generation)).await {
             Progress::Begun | Progress::Released(_) => {}
@@ -35,5 +36,5 @@ pub async fn assemble(mut generation: Box<Generation>, mut live: Live) -> Result
     if let Some(settled) = settled {
         settled.ack.await;
     }
-    Ok(body.into())
+    Ok(body)
 }

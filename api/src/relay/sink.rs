@@ -1,8 +1,9 @@
 //! Where an engine's answer goes: to the reader of its kind, and on to the client or into one whole.
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 
-use crate::dialect::{Error, Finish, Kind, Reader, Tail, UpstreamUsage, Vectors, Voice};
+use crate::dialect::{Error, Finish, Kind, Reader, Relayed, Tail, UpstreamUsage, Vectors, Voice};
 use crate::tokenizer::Counter;
 
 /// Takes in what an engine answers.
@@ -16,6 +17,8 @@ pub enum Sink {
     },
     /// Vectors, which come all at once.
     Vectors(Vectors),
+    /// What is passed on as it came.
+    Relayed(Relayed),
 }
 
 impl Sink {
@@ -24,6 +27,7 @@ impl Sink {
         match self {
             Self::Answer { reader, out } => reader.read(event, out, counter),
             Self::Vectors(vectors) => vectors.read(event),
+            Self::Relayed(relayed) => relayed.read(event),
         }
     }
 
@@ -41,6 +45,7 @@ impl Sink {
         match self {
             Self::Answer { reader, .. } => reader.usage(),
             Self::Vectors(vectors) => vectors.usage(),
+            Self::Relayed(_) => None,
         }
     }
 
@@ -48,7 +53,7 @@ impl Sink {
     pub(super) fn finish(&self) -> Option<Finish> {
         match self {
             Self::Answer { reader, .. } => reader.finish(0).cloned(),
-            Self::Vectors(_) => None,
+            Self::Vectors(_) | Self::Relayed(_) => None,
         }
     }
 
@@ -57,6 +62,7 @@ impl Sink {
         match self {
             Self::Answer { reader, .. } => reader.is_complete(choices),
             Self::Vectors(vectors) => vectors.is_complete(),
+            Self::Relayed(relayed) => relayed.is_complete(),
         }
     }
 
@@ -64,7 +70,7 @@ impl Sink {
     pub(super) fn released(&mut self) -> Option<Bytes> {
         match self {
             Self::Answer { out, .. } if !out.is_empty() => Some(out.split().freeze()),
-            Self::Answer { .. } | Self::Vectors(_) => None,
+            Self::Answer { .. } | Self::Vectors(_) | Self::Relayed(_) => None,
         }
     }
 
@@ -72,15 +78,22 @@ impl Sink {
     pub(super) fn into_voice(self) -> Option<Box<dyn Voice + Send>> {
         match self {
             Self::Answer { reader, .. } => Some(reader.into_voice()),
-            Self::Vectors(_) => None,
+            Self::Vectors(_) | Self::Relayed(_) => None,
         }
     }
 
-    /// The whole answer.
-    pub(super) fn whole(self, tail: Tail<'_>) -> Vec<u8> {
+    /// Whether the engine's answer is nothing to be read in pieces, whatever it is called.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Relayed(_))
+    }
+
+    /// The whole answer, and its type of content.
+    pub(super) fn whole(self, tail: Tail<'_>) -> (HeaderValue, Bytes) {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
         match self {
-            Self::Answer { reader, .. } => reader.whole(tail),
-            Self::Vectors(vectors) => vectors.whole(tail),
+            Self::Answer { reader, .. } => (JSON, reader.whole(tail).into()),
+            Self::Vectors(vectors) => (JSON, vectors.whole(tail).into()),
+            Self::Relayed(relayed) => relayed.whole(),
         }
     }
 }

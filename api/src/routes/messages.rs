@@ -35,7 +35,7 @@ async fn create(
         let messages::Request { chat, wants } = messages::read(&body)?;
         Ok(Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Messages(wants)) })
     };
-    inference::answer(&app, &context, &caller, request, ask).await
+    inference::answer(&app, &context, &caller, Work::Chat, request, ask).await
 }
 
 /// Counts what a conversation would come to, without asking a model. Costs nothing.
@@ -46,7 +46,7 @@ async fn count_tokens(State(app): State<AppState>, caller: Caller, request: Requ
 }
 
 async fn count(app: &AppState, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-    let (_, body) = inference::read(app, request).await?;
+    let (_, body) = inference::read(app, Work::Chat, request).await?;
     let mut permit = app.limits.enter(caller).await?;
     permit.count();
     let chat = Bytes::from(messages::count_tokens_request(&body)?);

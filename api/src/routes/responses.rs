@@ -32,7 +32,7 @@ async fn create(
         let responses::Request { chat, echo, .. } = responses::read(&body)?;
         Ok(Asked { work: Work::Chat, body: chat.into(), dialect: Some(Dialect::Responses(Box::new(echo))) })
     };
-    inference::answer(&app, &context, &caller, request, ask).await
+    inference::answer(&app, &context, &caller, Work::Chat, request, ask).await
 }
 
 /// There never is one.

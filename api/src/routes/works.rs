@@ -1,4 +1,4 @@
-//! What engines are asked for in their own dialect: `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings`.
+//! What engines are asked for in their own dialect, from `POST /v1/chat/completions` to `/v1/audio/translations`.
 
 use axum::Router;
 use axum::extract::{Extension, Request, State};
@@ -18,6 +18,11 @@ pub fn routes() -> Router<AppState> {
         .route("/chat/completions", answered(Work::Chat))
         .route("/completions", answered(Work::Completion))
         .route("/embeddings", answered(Work::Embedding))
+        .route("/moderations", answered(Work::Moderation))
+        .route("/images/generations", answered(Work::Image))
+        .route("/audio/speech", answered(Work::Speech))
+        .route("/audio/transcriptions", answered(Work::Transcription))
+        .route("/audio/translations", answered(Work::Translation))
 }
 
 fn answered(work: Work) -> MethodRouter<AppState> {
@@ -34,5 +39,5 @@ async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let ask = |body| Ok(Asked { work, body, dialect: None });
-    inference::answer(&app, &context, &caller, request, ask).await
+    inference::answer(&app, &context, &caller, work, request, ask).await
 }

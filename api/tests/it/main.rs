@@ -20,6 +20,7 @@ mod keys;
 mod leaving;
 mod limits;
 mod live;
+mod media;
 mod models;
 mod money;
 mod nodes;

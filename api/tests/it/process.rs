@@ -15,4 +15,5 @@ mod redis;
 mod settings;
 mod side_by_side;
 mod spawn;
+mod tools;
 mod world;

@@ -19,6 +19,7 @@ use crate::body::{self, Body};
 
 mod answer;
 mod faults;
+mod media;
 mod schema;
 mod stream;
 mod vectors;
@@ -142,7 +143,10 @@ impl Simulated {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/v1/chat/completions") => self.generate(Form::Chat, request).await,
             (&Method::POST, "/v1/completions") => self.generate(Form::Completion, request).await,
-            (&Method::POST, "/v1/embeddings") => self.embed(request).await,
+            (&Method::POST, path) => {
+                let path = path.to_owned();
+                self.make(&path, request).await
+            }
             (&Method::GET, "/v1/models") => Ok(self.models()),
             (&Method::GET, "/health") => Ok(body::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))),
             _ => Ok(body::error(StatusCode::NOT_FOUND, "not_found_error", None, "File Not Found")),
@@ -157,8 +161,8 @@ impl Simulated {
         body::json(StatusCode::OK, &serde_json::json!({"object": "list", "data": [model]}))
     }
 
-    /// Vectors that depend on their text only, and mean nothing.
-    async fn embed(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    /// Vectors that depend on their text only, and mean nothing; and what else comes all at once.
+    async fn make(&self, path: &str, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let _active = Active::new(&self.0);
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         let fault = self.0.faults.lock().draw();
@@ -170,9 +174,16 @@ impl Simulated {
             _ => {}
         }
         tokio::time::sleep(ms(self.0.latency.ttft_ms)).await;
-        Ok(match vectors::answer(&body, &self.0.model) {
-            Ok(answer) => body::json(StatusCode::OK, &answer),
-            Err(message) => body::error(StatusCode::BAD_REQUEST, "invalid_request_error", None, &message),
+        let made = match path {
+            "/v1/embeddings" => {
+                Some(vectors::answer(&body, &self.0.model).map(|answer| body::json(StatusCode::OK, &answer)))
+            }
+            path => media::answer(path, &body, &self.0.model),
+        };
+        Ok(match made {
+            Some(Ok(answer)) => answer,
+            Some(Err(message)) => body::error(StatusCode::BAD_REQUEST, "invalid_request_error", None, &message),
+            None => body::error(StatusCode::NOT_FOUND, "not_found_error", None, "File Not Found"),
         })
     }
 

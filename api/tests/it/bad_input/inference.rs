@@ -3,11 +3,23 @@
 use serde_json::{Value, json};
 
 use super::cast::Cast;
-use super::table::Endpoint;
+use super::table::{Case, Endpoint};
 
 /// The endpoints of this family.
 pub fn table() -> Vec<Endpoint> {
-    vec![chat(), completions(), embeddings(), responses(), messages(), count_tokens()]
+    vec![
+        chat(),
+        completions(),
+        embeddings(),
+        responses(),
+        messages(),
+        count_tokens(),
+        moderations(),
+        images(),
+        speech(),
+        heard("/audio/transcriptions"),
+        heard("/audio/translations"),
+    ]
 }
 
 #[tokio::test]
@@ -170,4 +182,82 @@ fn messages() -> Endpoint {
 fn count_tokens() -> Endpoint {
     let good = json!({ "model": "org/name", "messages": turn() });
     anthropic(Endpoint::post("/messages/count_tokens", good, 404)).needs(&["model", "messages"])
+}
+
+fn moderations() -> Endpoint {
+    let good = json!({ "model": "org/name", "input": "hello" });
+    shared(Endpoint::post("/moderations", good, 404))
+        .needs(&["model", "input"])
+        .refuses("input", [json!(5), json!({}), json!([]), json!(""), many(2_049)])
+        .refuses_for("input[1]", "input", json!(["a", {}]))
+        .refuses_for("input[0]", "input", json!([{}]))
+        .refuses_for("input[0].text", "input", json!([{ "type": "text", "text": 5 }]))
+        .refuses_for("input[1]", "input", json!([{ "type": "text", "text": "a" }, "b"]))
+        .refuses("user", [json!(5)])
+}
+
+fn images() -> Endpoint {
+    let good = json!({ "model": "org/name", "prompt": "a balance" });
+    shared(Endpoint::post("/images/generations", good, 404))
+        .needs(&["model", "prompt"])
+        .refuses("prompt", [json!(5), json!({}), json!([]), json!(""), json!(["a"])])
+        .refuses("n", [json!(0), json!(11), json!(1.5), json!("two")])
+        .refuses("stream", [json!(true), json!("yes")])
+        .refuses_for("provider.max_price.image", "provider", json!({ "max_price": { "image": -1 } }))
+}
+
+fn speech() -> Endpoint {
+    let good = json!({ "model": "org/name", "input": "hello", "voice": "alloy" });
+    shared(Endpoint::post("/audio/speech", good, 404))
+        .needs(&["model", "input"])
+        .refuses("input", [json!(5), json!({}), json!(""), json!(["a"])])
+        .refuses("stream", [json!(true), json!("yes")])
+        .refuses("stream_format", [json!("sse"), json!(5)])
+}
+
+/// What takes a sound takes a form, and no JSON.
+fn heard(route: &'static str) -> Endpoint {
+    const FILE: (&str, &str) = ("file\"; filename=\"a.wav", "RIFF");
+    const MODEL: (&str, &str) = ("model", "org/name");
+    let sent = |what: &str, body: String, param: Option<&str>| Case {
+        headers: vec![("content-type", "multipart/form-data; boundary=b1")],
+        ..Case::invalid(what, body, param)
+    };
+    let refused = |what: &str, parts: &[(&str, &str)], param: &str| sent(what, form(parts), Some(param));
+    let typed = |kind: &'static str| Case {
+        headers: vec![("content-type", kind)],
+        status: 415,
+        ..sent(kind, form(&[FILE, MODEL]), None)
+    };
+    let long = "x".repeat(257);
+    let mut packed = typed("gzip");
+    packed.headers = vec![("content-type", "multipart/form-data; boundary=b1"), ("content-encoding", "gzip")];
+    let mut endless = Case { status: 413, ..sent("too long", String::new(), None) };
+    endless.headers.push(("content-length", "99999999999"));
+    Endpoint::foreign(route, json!({ "model": "org/name" }), 415)
+        .case(refused("no file", &[MODEL], "file"))
+        .case(refused("two files", &[FILE, FILE, MODEL], "file"))
+        .case(refused("no model", &[FILE], "model"))
+        .case(refused("an empty model", &[FILE, ("model", "")], "model"))
+        .case(refused("a long model", &[FILE, ("model", &long)], "model"))
+        .case(refused("two models", &[FILE, MODEL, MODEL], "model"))
+        .case(refused("a stream", &[FILE, MODEL, ("stream", "true")], "stream"))
+        .case(refused("a demand in no JSON", &[FILE, MODEL, ("provider", "zdr")], "provider"))
+        .case(refused("a demand that is no object", &[FILE, MODEL, ("provider", "[]")], "provider"))
+        .case(refused("an unknown demand", &[FILE, MODEL, ("provider", "{\"zrd\":true}")], "provider.zrd"))
+        .case(sent("half a form", form(&[FILE, MODEL]).replace("--b1--", ""), None))
+        .case(sent("no form", "hello".to_owned(), None))
+        .case(sent("nothing", String::new(), None))
+        .case(typed("application/json"))
+        .case(typed("text/plain"))
+        .case(typed(""))
+        .case(packed)
+        .case(endless)
+}
+
+fn form(parts: &[(&str, &str)]) -> String {
+    let part = |(name, value): &(&str, &str)| {
+        format!("--b1\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    parts.iter().map(part).collect::<String>() + "--b1--\r\n"
 }

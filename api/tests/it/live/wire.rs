@@ -59,7 +59,9 @@ impl Live {
         let driver = AbortOnDropHandle::new(tokio::spawn(async move { connection.await.unwrap_or_default() }));
         let asked = Asked::find(&method, path);
         let mut request = Request::builder().method(method).uri(path).header("host", "test");
-        request = request.header("content-type", "application/json");
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }

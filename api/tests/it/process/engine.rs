@@ -20,12 +20,12 @@ use super::world::{command, read};
 /// Names the folder the engine was set up in.
 const ENGINE_DIR: &str = "STEELYARD_TEST_ENGINE_DIR";
 /// A model loads from a cold disk, on a machine that builds at the same time.
-const START_LIMIT: Duration = Duration::from_secs(90);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(90);
 /// What the demo serves.
-const MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
+pub(super) const MODEL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
 /// Where the engine is; without one the test is skipped, loudly.
-fn engine_dir() -> Option<PathBuf> {
+pub(super) fn engine_dir() -> Option<PathBuf> {
     let found = std::env::var_os(ENGINE_DIR).filter(|dir| !dir.is_empty()).map(PathBuf::from);
     if found.is_none() {
         // Past the test runner's capture, which keeps what passing tests print to itself.
@@ -36,7 +36,7 @@ fn engine_dir() -> Option<PathBuf> {
 }
 
 /// Starts the demo in a folder.
-fn demo(engine: &Path, dir: &Path, once: bool) -> Process {
+pub(super) fn demo(engine: &Path, dir: &Path, once: bool) -> Process {
     let mut command = steelyard();
     command.args(["demo", "--listen", "127.0.0.1:0", "--dir"]).arg(dir).arg("--engine-dir").arg(engine);
     if once {
@@ -126,7 +126,7 @@ async fn the_demo_serves_until_it_is_interrupted() {
 }
 
 /// `<dir>/env`: five variables, for its owner's eyes.
-fn environment(dir: &Path) -> HashMap<String, String> {
+pub(super) fn environment(dir: &Path) -> HashMap<String, String> {
     let path = dir.join("env");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let text = read(path);
