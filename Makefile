@@ -46,6 +46,7 @@ test: test-rust test-python ## Run every test: units, properties, Postgres, the 
 test-rust: setup setup-redis ## The Rust tests alone (ARGS are handed to the runner)
 	@engine=$$(scripts/engine/setup.sh); \
 	export STEELYARD_TEST_ENGINE_DIR="$$engine" STEELYARD_TEST_GGUF="$$(ls "$$engine"/*.gguf)"; \
+	ANVIL_BIN="$$(scripts/setup-contracts.sh)/anvil"; export ANVIL_BIN; \
 	if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace $(ARGS); \
 	  cargo test --workspace --doc --quiet; \

@@ -55,6 +55,7 @@ macro_rules! check {
 }
 
 mod cards;
+mod chain;
 mod papers;
 mod proofs;
 mod stripe;
@@ -125,6 +126,7 @@ pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Rep
     cards::check(conn, &mut report).await?;
     papers::check(conn, &mut report).await?;
     proofs::check(conn, &mut report).await?;
+    chain::check(conn, &mut report).await?;
     safeguards(conn, &mut report).await?;
     Ok(report)
 }

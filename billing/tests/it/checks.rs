@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 26] = [
+const CORRUPTIONS: [(&str, &str); 29] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -110,6 +110,25 @@ const CORRUPTIONS: [(&str, &str); 26] = [
                                 csv_sha256)
          select gen_random_uuid(), account_id, 'statement', '2026-01', 'Steelyard', 1, now(), 'altered',
                 sha256('altered'), '', sha256('') from accounts",
+    ),
+    (
+        "the tokens of every tree on the chain are booked",
+        "with t as (insert into transfers (transfer_id, cause_kind, cause_id)
+                    values (gen_random_uuid(), 'epoch_tokens', '1') returning transfer_id)
+         insert into postings (transfer_id, line, currency, debit, credit, amount)
+         select t.transfer_id, 1, p.currency, p.debit, p.credit, 1 from t, (select * from postings limit 1) p",
+    ),
+    (
+        "every claim and every funding on the chain is booked once",
+        "with t as (insert into transfers (transfer_id, cause_kind, cause_id)
+                    values (gen_random_uuid(), 'chain', '0x00/0') returning transfer_id)
+         insert into postings (transfer_id, line, currency, debit, credit, amount)
+         select t.transfer_id, 1, p.currency, p.debit, p.credit, 1 from t, (select * from postings limit 1) p",
+    ),
+    (
+        "no nonce is left out",
+        "insert into chain_nonces (chain_id, signer, nonce, intent_id, consumed_at, displaced)
+         select 1, decode(repeat('00', 20), 'hex'), n, n, now(), true from unnest('{0,2}'::bigint[]) n",
     ),
     (
         "tables that are only added to refuse changes",
