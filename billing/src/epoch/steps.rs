@@ -222,13 +222,14 @@ impl Epochs {
         let standing = rail.standing(proposal).await?;
         match standing {
             Standing::Pending => return Ok(Stepped::Stayed),
-            Standing::Active => self.activate(&mut tx, number, now).await?,
+            Standing::Active => {
+                self.activate(&mut tx, number, now).await?;
+                // Before the row says so: dying in between, they are asked for again, which changes nothing.
+                self.claim_all(&**rail, number, now).await?;
+            }
             Standing::Vetoed => self.refuse(&mut tx, &epoch, now).await?,
         }
         tx.commit().await?;
-        if standing == Standing::Active {
-            self.claim_all(&**rail, number, now).await?;
-        }
         Ok(Stepped::Moved)
     }
 

@@ -3,6 +3,7 @@
 mod bindings;
 mod books;
 mod client;
+mod compare;
 mod indexer;
 mod key;
 pub mod local;
@@ -27,7 +28,7 @@ use protocol::typed::{Domain, Word};
 use protocol::{Env, ProviderId, Timestamp};
 use sqlx::PgPool;
 
-use self::bindings::{PayoutDistributor, claim, ours, theirs, units};
+use self::bindings::{Erc20, PayoutDistributor, claim, ours, theirs, units};
 use self::client::{Block, Endpoint};
 use crate::payout::{PayoutRail, Proposal, Standing};
 use crate::rail::ChainConfig;
@@ -247,6 +248,11 @@ impl Ethereum {
         let token = ours(self.view(PayoutDistributor::tokenCall {}).await?);
         if token != self.config().token {
             return Err(Error::ChainKey { reason: format!("the contract pays {token}, not payouts.chain.token") });
+        }
+        let digits = self.first().view(theirs(token), Erc20::decimalsCall {}).await?;
+        if digits != self.0.decimals {
+            let reason = format!("the token has {digits} digits, payouts.token_decimals says {}", self.0.decimals);
+            return Err(Error::ChainKey { reason });
         }
         self.0.is_checked.store(true, Ordering::Relaxed);
         Ok(())

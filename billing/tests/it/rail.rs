@@ -79,6 +79,18 @@ async fn a_refused_payee_stops_nobody_and_is_asked_for_again_with_the_next_tree(
 }
 
 #[tokio::test]
+async fn tokens_that_came_in_beside_the_books_are_found() {
+    let Some(bank) = Bank::open(304, 1).await else { return };
+    bank.at.fund(tokens(100)).await.unwrap();
+    bank.rest().await;
+    assert_eq!(bank.rail.compare().await.unwrap().differences, Vec::<String>::new());
+    bank.at.give(tokens(1)).await.unwrap();
+    bank.rest().await;
+    let found = bank.rail.compare().await.unwrap().differences;
+    assert!(found.len() == 1 && found[0].contains("holds 101000000, the ledger says 100000000"), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_refused_tree_is_decided_anew_and_proposed_again() {
     let Some(bank) = Bank::open(302, 1).await else { return };
     bank.at.fund(tokens(100)).await.unwrap();

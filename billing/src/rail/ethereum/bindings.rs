@@ -28,6 +28,15 @@ alloy_sol_types::sol! {
     }
 }
 
+alloy_sol_types::sol! {
+    /// What is asked of a token.
+    #[derive(Debug)]
+    interface Erc20 {
+        function decimals() external view returns (uint8);
+        function balanceOf(address account) external view returns (uint256);
+    }
+}
+
 pub(super) use PayoutDistributor::{PayoutDistributorErrors as Errors, PayoutDistributorEvents as Events};
 
 /// Why the contract refuses a call.

@@ -109,16 +109,21 @@ impl Endpoint {
         self.block(at).await?.ok_or_else(missing)
     }
 
-    /// What a contract answers at the newest block.
-    pub(super) async fn call(&self, from: Address, to: Address, data: &[u8]) -> Result<Bytes, NoAnswer> {
+    /// What a contract answers to a call that changes nothing.
+    pub(super) async fn call(&self, from: Address, to: Address, data: &[u8], at: At) -> Result<Bytes, NoAnswer> {
         let call = json!({ "from": from, "to": to, "data": Bytes::copy_from_slice(data) });
-        self.ask("eth_call", (call, "latest")).await.map_err(|error| self.no_answer("eth_call", error))
+        self.ask("eth_call", (call, at.text())).await.map_err(|error| self.no_answer("eth_call", error))
     }
 
-    /// What a contract answers to somebody who only asks.
+    /// What a contract answers to somebody who only asks, as of the newest block.
     pub(super) async fn view<C: SolCall>(&self, to: Address, call: C) -> Result<C::Return, Error> {
+        self.view_at(to, call, At::Latest).await
+    }
+
+    /// What it answered as of an earlier one.
+    pub(super) async fn view_at<C: SolCall>(&self, to: Address, call: C, at: At) -> Result<C::Return, Error> {
         let unread = |reason: String| Error::ChainRefuses { wish: format!("answer {}", C::SIGNATURE), reason };
-        match self.call(Address::ZERO, to, &call.abi_encode()).await {
+        match self.call(Address::ZERO, to, &call.abi_encode(), at).await {
             Ok(answer) => C::abi_decode_returns(&answer).map_err(|error| unread(error.to_string())),
             Err(NoAnswer::Refused(data)) => Err(unread(data.to_string())),
             Err(NoAnswer::Away(error)) => Err(error),

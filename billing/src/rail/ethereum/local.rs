@@ -215,6 +215,15 @@ impl Deployed {
         self.chain.send(TREASURY, contract, PayoutDistributor::fundCall { amount }).await
     }
 
+    /// Gives the contract tokens without its knowledge.
+    ///
+    /// # Errors
+    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    pub async fn give(&self, amount: TokenAmount) -> Result<(), Error> {
+        let call = TestToken::mintCall { to: theirs(self.domain.distributor), amount: units(amount) };
+        self.chain.send(TREASURY, theirs(self.token), call).await
+    }
+
     /// Has the token refuse an account, or no longer.
     ///
     /// # Errors

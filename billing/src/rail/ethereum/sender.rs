@@ -54,7 +54,7 @@ impl Ethereum {
 
     /// What the contract would say to a call now.
     pub(super) async fn rehearse(&self, calldata: &[u8]) -> Result<Result<Bytes, Refusal>, Error> {
-        match self.first().call(self.account(), self.contract(), calldata).await {
+        match self.first().call(self.account(), self.contract(), calldata, At::Latest).await {
             Ok(answer) => Ok(Ok(answer)),
             Err(NoAnswer::Refused(data)) => Ok(Err(refusal(&data))),
             Err(NoAnswer::Away(error)) => Err(error),

@@ -35,7 +35,7 @@ pub struct Bank {
     /// Between the broker and its chain.
     pub proxy: Proxy,
     pub payouts: PayoutsConfig,
-    pub anvil: Anvil,
+    _anvil: Anvil,
     _folder: tempfile::TempDir,
 }
 
@@ -65,7 +65,7 @@ impl Bank {
         let receipts = Receipts::new(world.db.pool().clone(), world.env.clone(), config).unwrap().unwrap();
         let rail = connect(&world, &at, &payouts).await;
         let epochs = Epochs::new(receipts.clone(), payouts.clone()).with_rail(Arc::new(rail.clone()));
-        let bank = Self { world, receipts, epochs, rail, at, proxy, payouts, anvil, _folder: folder };
+        let bank = Self { world, receipts, epochs, rail, at, proxy, payouts, _anvil: anvil, _folder: folder };
         for n in 1..=providers {
             bank.join(n).await;
         }
@@ -205,6 +205,8 @@ impl Bank {
         let (funded, paid) = self.tokens_of(LedgerAccount::platform(AccountKind::Distributor)).await;
         assert_eq!(paid, state.claimed, "the ledger has paid what the contract has");
         assert_eq!(funded.checked_sub(paid), Some(state.held), "the ledger has what the contract holds");
+        let compared = self.rail.compare().await.unwrap();
+        assert_eq!((compared.examined, compared.differences), (3, Vec::new()));
         self.world.assert_green().await;
     }
 }
