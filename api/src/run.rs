@@ -43,7 +43,8 @@ impl App {
             billing::Billing::start(db.clone(), env.clone(), config.billing.clone(), &config.server.replica).await?;
         let cards = billing::Cards::new(db.clone(), env.clone(), config.stripe.clone())?;
         let receipts = billing::Receipts::new(db.clone(), env.clone(), config.receipts.clone())?;
-        let rail = billing::Ethereum::open(db.clone(), env.clone(), config.receipts.domain(), &config.payouts).await?;
+        let rail = billing::Ethereum::open(db.clone(), env.clone(), config.receipts.domain(), &config.payouts);
+        let rail = Box::pin(rail).await?;
         let epochs = receipts.clone().map(|receipts| epochs(receipts, &config, rail.as_ref())).transpose()?;
         let scheduler = Scheduler::new(env.clone(), config.scheduler.clone());
         scheduler.reload(&mut *db.acquire().await?).await?;

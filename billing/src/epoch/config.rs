@@ -25,8 +25,8 @@ pub struct PayoutsConfig {
     pub blocked: BTreeSet<Address>,
     /// How often it is looked whether an epoch can move on.
     pub advance_ms: u64,
-    /// The chain they are paid on.
-    pub chain: ChainConfig,
+    /// The chain they are paid on. Apart, since settings are handed around by value.
+    pub chain: Box<ChainConfig>,
 }
 
 impl Default for PayoutsConfig {
@@ -38,7 +38,7 @@ impl Default for PayoutsConfig {
             token_decimals: 6,
             blocked: BTreeSet::new(),
             advance_ms: 60_000,
-            chain: ChainConfig::default(),
+            chain: Box::default(),
         }
     }
 }

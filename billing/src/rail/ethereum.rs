@@ -76,7 +76,7 @@ impl Ethereum {
     /// # Errors
     /// [`Error::ChainKey`] for an address or a keystore that is none.
     pub async fn open(db: PgPool, env: Env, domain: Domain, payouts: &PayoutsConfig) -> Result<Option<Self>, Error> {
-        let config = payouts.chain.clone();
+        let config = (*payouts.chain).clone();
         let Some(url) = &config.rpc_url else { return Ok(None) };
         let first = Endpoint::new(url, "first", config.timeout())?;
         let second = config.second_rpc_url.as_ref();

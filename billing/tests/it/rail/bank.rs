@@ -55,6 +55,7 @@ impl Bank {
         let folder = tempfile::tempdir().unwrap();
         let mut chain = at.config(&proxy.url, folder.path()).unwrap();
         set(&mut chain, &anvil.url);
+        let chain = Box::new(chain);
         let payouts = PayoutsConfig { artefacts_dir: folder.path().into(), chain, ..PayoutsConfig::default() };
         let config = ReceiptsConfig {
             secret: Some("07".repeat(32).into()),

@@ -101,7 +101,7 @@ impl Bank {
             ..ReceiptsConfig::default()
         };
         let receipts = Receipts::new(db.clone(), env.clone(), secret)?.ok_or_else(unset)?;
-        let chain = at.config(url, &folder).map_err(Error::io("writing the proposer's key"))?;
+        let chain = Box::new(at.config(url, &folder).map_err(Error::io("writing the proposer's key"))?);
         let payouts = PayoutsConfig { artefacts_dir: folder.join("artefacts"), chain, ..PayoutsConfig::default() };
         let rail = Ethereum::open(db.clone(), env.clone(), at.domain, &payouts).await?.ok_or_else(unset)?;
         let epochs = Epochs::new(receipts.clone(), payouts).with_rail(Arc::new(rail.clone()));
