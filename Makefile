@@ -26,15 +26,17 @@ STEELYARD := target/debug/steelyard
 
 # No engine is set up when the arguments say that none will be asked.
 spaced := $(subst =, ,$(ARGS))
-engine_setup := $(if $(findstring --engine simulated,$(spaced))$(findstring --engine none,$(spaced)),true,scripts/engine/setup.sh)
+engine_setup := $(if $(findstring --engine simulated,$(spaced))$(findstring --engine none,$(spaced))$(findstring --chain,$(spaced)),true,scripts/engine/setup.sh)
+chain_setup := $(if $(findstring --chain,$(spaced)),scripts/setup-contracts.sh,true)
 
 .PHONY: help
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup ## Run everything on this machine: one real answer and its bill (ARGS=--once, ARGS="--engine simulated")
-	@engine=$$($(engine_setup)); \
+demo: setup ## Run everything on this machine: one real answer and its bill (ARGS=--once, ARGS="--engine simulated", ARGS="--chain anvil")
+	@engine=$$($(engine_setup)); chain=$$($(chain_setup)); \
+	if [ -n "$$chain" ]; then export ANVIL_BIN="$$chain/anvil"; fi; \
 	cargo build --release --workspace --bins; \
 	if [ -n "$$engine" ]; then export STEELYARD_ENGINE_DIR="$$engine"; fi; \
 	exec target/release/steelyard demo $(ARGS)
@@ -46,6 +48,7 @@ test: test-rust test-python ## Run every test: units, properties, Postgres, the 
 test-rust: setup setup-redis ## The Rust tests alone (ARGS are handed to the runner)
 	@engine=$$(scripts/engine/setup.sh); \
 	export STEELYARD_TEST_ENGINE_DIR="$$engine" STEELYARD_TEST_GGUF="$$(ls "$$engine"/*.gguf)"; \
+	ANVIL_BIN="$$(scripts/setup-contracts.sh)/anvil"; export ANVIL_BIN; \
 	if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace $(ARGS); \
 	  cargo test --workspace --doc --quiet; \

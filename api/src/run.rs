@@ -43,7 +43,9 @@ impl App {
             billing::Billing::start(db.clone(), env.clone(), config.billing.clone(), &config.server.replica).await?;
         let cards = billing::Cards::new(db.clone(), env.clone(), config.stripe.clone())?;
         let receipts = billing::Receipts::new(db.clone(), env.clone(), config.receipts.clone())?;
-        let epochs = receipts.clone().map(|receipts| billing::Epochs::new(receipts, config.payouts.clone()));
+        let rail = billing::Ethereum::open(db.clone(), env.clone(), config.receipts.domain(), &config.payouts);
+        let rail = Box::pin(rail).await?;
+        let epochs = receipts.clone().map(|receipts| epochs(receipts, &config, rail.as_ref())).transpose()?;
         let scheduler = Scheduler::new(env.clone(), config.scheduler.clone());
         scheduler.reload(&mut *db.acquire().await?).await?;
         let (tokenizers, mut catalogue) = (Tokenizers::new(), Catalogue::default());
@@ -73,6 +75,7 @@ impl App {
             limits,
             cards,
             receipts,
+            rail,
             epochs,
             running,
             scheduler,
@@ -92,6 +95,27 @@ impl App {
     pub async fn refresh_catalogue(&self) -> Result<usize, CatalogueError> {
         self.catalogue.lock().await.refresh(&self.db, &self.tokenizers).await
     }
+}
+
+/// Payouts as configured: with the chain they are made on and the feed that says what a token is worth, where they are
+/// set.
+///
+/// # Errors
+/// [`Error::Billing`] for a chain whose address is none.
+pub fn epochs(
+    receipts: billing::Receipts,
+    config: &Config,
+    rail: Option<&billing::Ethereum>,
+) -> Result<billing::Epochs, Error> {
+    let payouts = &config.payouts;
+    let mut epochs = billing::Epochs::new(receipts, payouts.clone());
+    if let Some(feed) = billing::rail::Feed::open(&payouts.chain, config.receipts.chain_id, payouts.token_decimals)? {
+        epochs = epochs.with_prices(std::sync::Arc::new(feed));
+    }
+    if let Some(rail) = rail {
+        epochs = epochs.with_rail(std::sync::Arc::new(rail.clone()));
+    }
+    Ok(epochs)
 }
 
 /// Starts everything that runs beside requests; the shutdown owns it all.
@@ -114,6 +138,9 @@ pub fn spawn_all(app: &AppState) {
     }
     if let Some(epochs) = app.epochs.as_ref().filter(|epochs| epochs.config().enabled) {
         billing::epoch::spawn(epochs, shutdown);
+    }
+    if let Some(rail) = &app.rail {
+        billing::rail::spawn(rail, shutdown);
     }
     worker::spawn(app.env.clone(), Prober::new(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Poller::new(app.clone()), shutdown);

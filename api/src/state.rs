@@ -36,6 +36,8 @@ pub struct App {
     pub cards: Option<billing::Cards>,
     /// Receipts, where the broker has a key to sign them with.
     pub receipts: Option<billing::Receipts>,
+    /// The chain payouts are made on, where one is set.
+    pub rail: Option<billing::Ethereum>,
     /// Payouts, where there are receipts.
     pub epochs: Option<billing::Epochs>,
     /// Placement.

@@ -44,6 +44,14 @@ pub enum AccountKind {
     DisputeFees,
     /// What was owed in one currency and is owed in another now.
     Fx,
+    /// Payout tokens that we hold.
+    Treasury,
+    /// Payout tokens in the contract, until somebody claims them.
+    Distributor,
+    /// What transactions are paid with.
+    GasWallet,
+    /// What transactions have cost.
+    GasExpense,
 }
 
 /// The side on which an account grows.
@@ -87,6 +95,10 @@ impl AccountKind {
             Self::DisputeLoss => "dispute_loss",
             Self::DisputeFees => "dispute_fees",
             Self::Fx => "fx",
+            Self::Treasury => "treasury",
+            Self::Distributor => "distributor",
+            Self::GasWallet => "gas_wallet",
+            Self::GasExpense => "gas_expense",
         }
     }
 
@@ -108,7 +120,11 @@ impl AccountKind {
             | Self::Bank
             | Self::DisputeReceivable
             | Self::DisputeLoss
-            | Self::DisputeFees => Side::Debit,
+            | Self::DisputeFees
+            | Self::Treasury
+            | Self::Distributor
+            | Self::GasWallet
+            | Self::GasExpense => Side::Debit,
         }
     }
 }

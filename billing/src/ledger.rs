@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use protocol::token::TokenAmount;
+use protocol::typed::Word;
+use protocol::wallet::Address;
 use protocol::{CaseId, FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
 
 use crate::account::{AccountKind, LedgerAccount};
 
-/// The only currency booked so far.
+/// What customers pay in and providers are owed in.
 pub(crate) const USD: &str = "USD";
 
 /// One debit and one credit of the same positive amount: a one-sided booking can't be written.
@@ -49,6 +52,42 @@ pub enum Cause {
     Epoch(u64),
     /// What a case about receipts was decided to.
     Case(CaseId),
+    /// The tokens that an epoch made of it.
+    EpochTokens(u64),
+    /// A fact a chain told, by transaction and place in its block.
+    Chain(Word, u64),
+    /// The gas of a transaction.
+    Gas(Word),
+}
+
+/// What is kept on a chain, in its smallest unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coin {
+    /// A payout token, by chain and contract.
+    Token(u64, Address),
+    /// What gas is paid with.
+    Ether,
+}
+
+/// One debit and one credit of the same positive amount of a coin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CoinPosting {
+    debit: LedgerAccount,
+    credit: LedgerAccount,
+    amount: TokenAmount,
+}
+
+/// The postings of one cause, in one coin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoinTransfer {
+    /// Names it.
+    pub id: TransferId,
+    /// Makes it unique.
+    pub cause: Cause,
+    /// Of what.
+    pub coin: Coin,
+    /// At least one.
+    pub postings: Vec<CoinPosting>,
 }
 
 /// How far money is on its way back to a card.
@@ -123,6 +162,42 @@ impl Posting {
     }
 }
 
+impl CoinPosting {
+    /// `None` for nothing, and for a movement from an account to itself.
+    #[must_use]
+    pub fn new(debit: LedgerAccount, credit: LedgerAccount, amount: TokenAmount) -> Option<Self> {
+        (!amount.is_zero() && debit != credit).then_some(Self { debit, credit, amount })
+    }
+
+    /// The account debited.
+    #[must_use]
+    pub const fn debit(&self) -> LedgerAccount {
+        self.debit
+    }
+
+    /// The account credited.
+    #[must_use]
+    pub const fn credit(&self) -> LedgerAccount {
+        self.credit
+    }
+
+    /// How much, above zero.
+    #[must_use]
+    pub const fn amount(&self) -> TokenAmount {
+        self.amount
+    }
+}
+
+/// The currency, as stored.
+impl fmt::Display for Coin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(chain, contract) => write!(f, "TOK:{chain}:{contract}"),
+            Self::Ether => f.write_str("ETH"),
+        }
+    }
+}
+
 impl Cause {
     /// The kind, as stored.
     #[must_use]
@@ -140,6 +215,9 @@ impl Cause {
             Self::Payout(..) => "stripe.payout",
             Self::Epoch(_) => "epoch",
             Self::Case(_) => "receipt_case",
+            Self::EpochTokens(_) => "epoch_tokens",
+            Self::Chain(..) => "chain",
+            Self::Gas(_) => "gas",
         }
     }
 }
@@ -186,7 +264,9 @@ impl fmt::Display for Cause {
             Self::Refund(refund, step) => write!(f, "{refund}/{}", step.as_str()),
             Self::Dispute(name, step) => write!(f, "{name}/{}", step.as_str()),
             Self::Payout(name, step) => write!(f, "{name}/{}", step.as_str()),
-            Self::Epoch(epoch) => write!(f, "{epoch}"),
+            Self::Epoch(epoch) | Self::EpochTokens(epoch) => write!(f, "{epoch}"),
+            Self::Chain(tx, index) => write!(f, "{tx}/{index}"),
+            Self::Gas(tx) => write!(f, "{tx}"),
             Self::Case(case) => write!(f, "{case}"),
         }
     }

@@ -19,8 +19,17 @@ pub use change::{CHANGE_WAITS, cancel_change, request_change};
 
 /// Says what the payout token is worth.
 pub trait PriceReference: Send + Sync {
-    /// The price at `at`, or in words why it is in doubt: then the epoch is held, never guessed.
-    fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, String>>;
+    /// The price at `at`.
+    fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, NoPrice>>;
+}
+
+/// Why there is no price.
+#[derive(Debug)]
+pub enum NoPrice {
+    /// It is in doubt, in words: the epoch is held, never guessed.
+    Doubtful(String),
+    /// Whoever knows it can't be reached: it is asked for again.
+    Away(Error),
 }
 
 /// Says who may be paid.
@@ -75,7 +84,7 @@ pub struct StableDollar {
 }
 
 impl PriceReference for StableDollar {
-    fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, String>> {
+    fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, NoPrice>> {
         Box::pin(ready(Ok(PriceRef {
             source: "stable".to_owned(),
             usd_per_token: NanoUsd::from_dollars(1),

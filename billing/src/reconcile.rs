@@ -55,6 +55,7 @@ macro_rules! check {
 }
 
 mod cards;
+mod chain;
 mod papers;
 mod proofs;
 mod stripe;
@@ -100,7 +101,7 @@ pub async fn reconcile_stripe(cards: &Cards) -> Result<Report, Error> {
 }
 
 /// A transaction that sees one moment of the books and may take its time.
-async fn snapshot(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub(crate) async fn snapshot(db: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut tx = db.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
     sqlx::query(AssertSqlSafe(format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")))
@@ -125,6 +126,7 @@ pub async fn check_all(conn: &mut PgConnection, leasing: &Leasing) -> Result<Rep
     cards::check(conn, &mut report).await?;
     papers::check(conn, &mut report).await?;
     proofs::check(conn, &mut report).await?;
+    chain::check(conn, &mut report).await?;
     safeguards(conn, &mut report).await?;
     Ok(report)
 }

@@ -12,7 +12,7 @@
 //! 4. `grants`
 //! 5. `card_setups`, then `cards`, then `recharge_rules`
 //! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
-//! 7. `receipt_cursor`, then `epochs`, then `payees`
+//! 7. `receipt_cursor`, then `epochs`, then `payees`, then `chain_intents`, then `chain_nonces`; `chain_cursor` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
 //!
@@ -25,6 +25,8 @@ pub(crate) mod alerts;
 pub(crate) mod budget_leases;
 pub mod budgets;
 pub mod cards;
+pub mod chain;
+pub mod chain_logs;
 pub mod disputes;
 pub mod documents;
 pub mod earnings;

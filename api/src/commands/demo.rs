@@ -2,6 +2,7 @@
 
 mod bill;
 mod cards;
+mod chain;
 mod children;
 mod client;
 mod setup;
@@ -32,6 +33,9 @@ pub struct Args {
     /// What answers: the real llama.cpp engine, or a built-in stand-in that only looks like one.
     #[arg(long, value_enum, default_value_t = Engine::Llama)]
     engine: Engine,
+    /// Show how providers are paid instead: fifty of them over three epochs, on a chain of this machine.
+    #[arg(long, value_enum)]
+    chain: Option<Chain>,
     /// Stop after the bill instead of staying up.
     #[arg(long)]
     once: bool,
@@ -60,12 +64,22 @@ pub(super) enum Engine {
     None,
 }
 
+/// On which chain providers are paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Chain {
+    /// anvil, from `ANVIL_BIN` or `PATH`.
+    Anvil,
+}
+
 /// How long an engine may take to load its model on a slow machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(super) async fn run(args: Args, mut config: Config, env: Env) -> Result<(), Error> {
     std::fs::create_dir_all(&args.dir).map_err(Error::io(format!("creating {}", args.dir.display())))?;
     let dir = args.dir.canonicalize().map_err(Error::io(format!("finding {}", args.dir.display())))?;
+    if args.chain == Some(Chain::Anvil) {
+        return Box::pin(chain::run(&dir)).await;
+    }
     forget_env(&dir)?;
     config.server.listen = free_address(args.listen)?;
     config.providers.allow_private = true;

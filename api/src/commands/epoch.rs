@@ -103,7 +103,8 @@ enum What {
 /// # Errors
 /// As [`execute`].
 pub async fn run(args: Args, db: PgPool, env: Env, config: &Config) -> Result<(), Error> {
-    println!("{:#}", execute(args, db, env, config, None).await?);
+    let rail = billing::Ethereum::open(db.clone(), env.clone(), config.receipts.domain(), &config.payouts).await?;
+    println!("{:#}", execute(args, db, env, config, rail.map(|rail| Arc::new(rail) as Arc<dyn PayoutRail>)).await?);
     Ok(())
 }
 
@@ -122,7 +123,7 @@ pub async fn execute(
     let receipts = Receipts::new(db.clone(), env.clone(), config.receipts.clone())?;
     let receipts = receipts.ok_or_else(|| Error::Usage("no receipts are given: set receipts.secret".to_owned()))?;
     let has_rail = rail.is_some();
-    let epochs = Epochs::new(receipts.clone(), config.payouts.clone());
+    let epochs = crate::run::epochs(receipts.clone(), config, None)?;
     let epochs = match rail {
         Some(rail) => epochs.with_rail(rail),
         None => epochs,
@@ -174,7 +175,7 @@ pub async fn execute(
             epochs.propose(epoch, now).await?;
             let found = epochs::find(&mut conn, epoch).await?;
             if !has_rail && found.is_some_and(|found| found.state == epochs::EpochState::Built) {
-                return Err(Error::Usage("there is no way to a contract yet".to_owned()));
+                return Err(Error::Usage("there is no way to a contract: set payouts.chain.rpc_url".to_owned()));
             }
         }
         What::Hold { epoch, reason } => {

@@ -16,6 +16,9 @@ pub struct Args {
     /// Read the card processor's account, too, and match it with the books line by line.
     #[arg(long)]
     stripe: bool,
+    /// Ask the payout contract, too, and compare what it owes, has paid and holds with the books.
+    #[arg(long)]
+    chain: bool,
 }
 
 /// Runs every check and prints a line each, and a line per difference.
@@ -24,6 +27,12 @@ pub struct Args {
 /// [`Error::Differences`] when there are any, so that the exit code says so too.
 pub async fn run(args: Args, db: PgPool, env: Env, config: Config) -> Result<(), Error> {
     let mut report = billing::reconcile_with(&db, &config.billing.lease).await?;
+    if args.chain {
+        let (domain, payouts) = (config.receipts.domain(), &config.payouts);
+        let rail = billing::Ethereum::open(db.clone(), env.clone(), domain, payouts).await?;
+        let rail = rail.ok_or_else(|| Error::Usage("there is no chain: set payouts.chain.rpc_url".to_owned()))?;
+        report.checks.push(rail.compare().await?);
+    }
     if args.stripe {
         let cards = super::cards(db, env, config.stripe)?;
         report.checks.extend(billing::reconcile_stripe(&cards).await?.checks);

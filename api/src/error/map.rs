@@ -87,9 +87,15 @@ impl From<billing::Error> for ApiError {
             | B::ReceiptKey => Self::internal(&error),
             B::PayoutChange { .. } => Self::invalid_state(error.to_string()),
             // Only the broker's own loops and an operator's commands meet these.
-            B::EpochState { .. } | B::EpochSum { .. } | B::Bundle { .. } | B::Artefacts(_) | B::NoCase { .. } => {
-                Self::internal(&error)
-            }
+            B::EpochState { .. }
+            | B::EpochSum { .. }
+            | B::Bundle { .. }
+            | B::Artefacts(_)
+            | B::NoCase { .. }
+            | B::ChainAway { .. }
+            | B::ChainDoubt { .. }
+            | B::ChainRefuses { .. }
+            | B::ChainKey { .. } => Self::internal(&error),
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

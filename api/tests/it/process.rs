@@ -5,6 +5,7 @@ mod broker_killed;
 mod caller;
 mod clock;
 mod database_away;
+mod demo_chain;
 mod demo_killed;
 mod engine;
 mod keyed_killed;

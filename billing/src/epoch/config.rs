@@ -7,6 +7,8 @@ use protocol::NanoUsd;
 use protocol::wallet::Address;
 use serde::{Deserialize, Serialize};
 
+use crate::rail::ChainConfig;
+
 /// When and what providers are paid.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +25,8 @@ pub struct PayoutsConfig {
     pub blocked: BTreeSet<Address>,
     /// How often it is looked whether an epoch can move on.
     pub advance_ms: u64,
+    /// The chain they are paid on. Apart, since settings are handed around by value.
+    pub chain: Box<ChainConfig>,
 }
 
 impl Default for PayoutsConfig {
@@ -34,6 +38,7 @@ impl Default for PayoutsConfig {
             token_decimals: 6,
             blocked: BTreeSet::new(),
             advance_ms: 60_000,
+            chain: Box::default(),
         }
     }
 }

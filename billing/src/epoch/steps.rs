@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use super::{Epochs, is_over};
 use crate::account::{AccountKind, LedgerAccount};
 use crate::ledger::{Cause, Posting, Transfer};
-use crate::payout::{PayoutRail, Proposal, Standing, payout_id};
+use crate::payout::{NoPrice, PayoutRail, Proposal, Standing, payout_id};
 use crate::statement::{self, Built, Input, Owed, Receipts};
 use crate::store::epochs::{self, Epoch, EpochState, Frozen};
 use crate::store::{payees, payout_accounts, transfers};
@@ -94,7 +94,8 @@ impl Epochs {
                 epochs::set_price(&mut tx, number, &price).await?;
                 epochs::set_state(&mut tx, number, EpochState::Priced, None, now).await?;
             }
-            Err(reason) => {
+            Err(NoPrice::Away(error)) => return Err(error),
+            Err(NoPrice::Doubtful(reason)) => {
                 tracing::warn!(epoch = number, %reason, "an epoch is held: the token's price is in doubt");
                 epochs::set_state(&mut tx, number, EpochState::Held, Some(&reason), now).await?;
             }
@@ -221,13 +222,14 @@ impl Epochs {
         let standing = rail.standing(proposal).await?;
         match standing {
             Standing::Pending => return Ok(Stepped::Stayed),
-            Standing::Active => self.activate(&mut tx, number, now).await?,
+            Standing::Active => {
+                self.activate(&mut tx, number, now).await?;
+                // Before the row says so: dying in between, they are asked for again, which changes nothing.
+                self.claim_all(&**rail, number, now).await?;
+            }
             Standing::Vetoed => self.refuse(&mut tx, &epoch, now).await?,
         }
         tx.commit().await?;
-        if standing == Standing::Active {
-            self.claim_all(&**rail, number, now).await?;
-        }
         Ok(Stepped::Moved)
     }
 

@@ -185,6 +185,12 @@ pub async fn find(conn: &mut PgConnection, epoch: u64) -> Result<Option<Epoch>, 
     row.map(Row::epoch).transpose()
 }
 
+/// The epoch the contract has under a number of its own.
+pub(crate) async fn find_by_proposal(conn: &mut PgConnection, proposal: u64) -> Result<Option<Epoch>, sqlx::Error> {
+    let row = epochs!("where proposal = $1", proposal.cast_signed()).fetch_optional(conn).await?;
+    row.map(Row::epoch).transpose()
+}
+
 /// The newest epochs, newest first.
 ///
 /// # Errors

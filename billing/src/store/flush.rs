@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::rows::{AttemptColumns, UsageColumns, UsageRow};
 use super::transfers;
 use crate::account::{AccountKind, LedgerAccount};
-use crate::ledger::{Cause, Posting, Transfer};
+use crate::ledger::{Cause, Posting, Transfer, USD};
 
 /// What a flush wrote.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ async fn ensure_payables(conn: &mut PgConnection, attempts: &AttemptColumns) -> 
         return Ok(());
     }
     let kinds = vec![AccountKind::Payable.as_str().to_owned(); missing.len()];
-    transfers::ensure(conn, &kinds, &missing).await
+    transfers::ensure(conn, &kinds, &missing, USD).await
 }
 
 struct Found {

@@ -1,54 +1,74 @@
 //! Transfers, their postings, and balances.
 
 use protocol::TransferId;
+use protocol::token::TokenAmount;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::receipt_keys::corrupt;
 use crate::account::LedgerAccount;
-use crate::ledger::{Transfer, Turnover, USD};
+use crate::ledger::{Cause, Coin, CoinPosting, CoinTransfer, Posting, Transfer, Turnover, USD};
 
 /// Books a transfer. False, and nothing changed, when its cause was booked before.
 ///
 /// # Errors
 /// When the database call fails.
 pub async fn book(conn: &mut PgConnection, transfer: &Transfer) -> Result<bool, sqlx::Error> {
+    let legs = transfer.postings.iter().map(|p: &Posting| (p.debit(), p.credit(), p.amount().nano().to_string()));
+    book_in(conn, transfer.id, &transfer.cause, USD, legs.collect()).await
+}
+
+/// Books a transfer of coins. False, and nothing changed, when its cause was booked before.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn book_coins(conn: &mut PgConnection, transfer: &CoinTransfer) -> Result<bool, sqlx::Error> {
+    let legs = transfer.postings.iter().map(|p: &CoinPosting| (p.debit(), p.credit(), p.amount().to_string()));
+    book_in(conn, transfer.id, &transfer.cause, &transfer.coin.to_string(), legs.collect()).await
+}
+
+async fn book_in(
+    conn: &mut PgConnection,
+    id: TransferId,
+    cause: &Cause,
+    currency: &str,
+    legs: Vec<(LedgerAccount, LedgerAccount, String)>,
+) -> Result<bool, sqlx::Error> {
     let new = sqlx::query!(
         "insert into transfers (transfer_id, cause_kind, cause_id) values ($1, $2, $3)
          on conflict (cause_kind, cause_id) do nothing",
-        transfer.id as TransferId,
-        transfer.cause.kind(),
-        transfer.cause.to_string(),
+        id as TransferId,
+        cause.kind(),
+        cause.to_string(),
     )
     .execute(&mut *conn)
     .await?;
     if new.rows_affected() == 0 {
         return Ok(false);
     }
-    let side = |pick: fn(&crate::ledger::Posting) -> LedgerAccount| {
-        transfer.postings.iter().map(pick).map(|a| (a.kind.as_str().to_owned(), a.owner)).unzip()
-    };
-    let (debit_kinds, debit_owners): (Vec<String>, Vec<Uuid>) = side(crate::ledger::Posting::debit);
-    let (credit_kinds, credit_owners): (Vec<String>, Vec<Uuid>) = side(crate::ledger::Posting::credit);
-    let amounts: Vec<i64> = transfer.postings.iter().map(|p| p.amount().nano()).collect();
-    ensure(&mut *conn, &debit_kinds, &debit_owners).await?;
-    ensure(&mut *conn, &credit_kinds, &credit_owners).await?;
+    let named = |account: &LedgerAccount| (account.kind.as_str().to_owned(), account.owner);
+    let (debit_kinds, debit_owners): (Vec<String>, Vec<Uuid>) = legs.iter().map(|leg| named(&leg.0)).unzip();
+    let (credit_kinds, credit_owners): (Vec<String>, Vec<Uuid>) = legs.iter().map(|leg| named(&leg.1)).unzip();
+    let amounts: Vec<String> = legs.into_iter().map(|leg| leg.2).collect();
+    ensure(&mut *conn, &debit_kinds, &debit_owners, currency).await?;
+    ensure(&mut *conn, &credit_kinds, &credit_owners, currency).await?;
     // Left joins: an account that is missing after all violates NOT NULL instead of losing a posting.
     sqlx::query!(
         "insert into postings (transfer_id, line, currency, debit, credit, amount)
-         select $1, legs.line, $7, d.ledger_account_id, c.ledger_account_id, legs.amount
-           from unnest($2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[])
+         select $1, legs.line, $7, d.ledger_account_id, c.ledger_account_id, legs.amount::numeric
+           from unnest($2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::text[])
                 with ordinality legs (debit, debit_owner, credit, credit_owner, amount, line)
            left join ledger_accounts d
              on d.kind = legs.debit and d.owner = legs.debit_owner and d.currency = $7
            left join ledger_accounts c
              on c.kind = legs.credit and c.owner = legs.credit_owner and c.currency = $7",
-        transfer.id as TransferId,
+        id as TransferId,
         &debit_kinds,
         &debit_owners,
         &credit_kinds,
         &credit_owners,
         &amounts,
-        USD,
+        currency,
     )
     .execute(conn)
     .await?;
@@ -56,14 +76,19 @@ pub async fn book(conn: &mut PgConnection, transfer: &Transfer) -> Result<bool, 
 }
 
 /// Makes ledger accounts that are missing, in one order, so that two makers can't wait in a circle.
-pub(crate) async fn ensure(conn: &mut PgConnection, kinds: &[String], owners: &[Uuid]) -> Result<(), sqlx::Error> {
+pub(crate) async fn ensure(
+    conn: &mut PgConnection,
+    kinds: &[String],
+    owners: &[Uuid],
+    currency: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into ledger_accounts (kind, owner, currency)
          select distinct kind, owner, $3 from unnest($1::text[], $2::uuid[]) as a (kind, owner)
           order by kind, owner on conflict do nothing",
         kinds,
         owners,
-        USD,
+        currency,
     )
     .execute(conn)
     .await?;
@@ -141,4 +166,27 @@ pub async fn turnover(conn: &mut PgConnection, account: LedgerAccount) -> Result
     .fetch_optional(conn)
     .await?;
     Ok(found.unwrap_or_default())
+}
+
+/// What one account has turned over of a coin, debited and credited. Read from the postings themselves.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn coin_turnover(
+    conn: &mut PgConnection,
+    account: LedgerAccount,
+    coin: &Coin,
+) -> Result<(TokenAmount, TokenAmount), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select coalesce(sum(p.amount) filter (where p.debit = a.ledger_account_id), 0)::text as "debited!",
+                  coalesce(sum(p.amount) filter (where p.credit = a.ledger_account_id), 0)::text as "credited!"
+             from ledger_accounts a join postings p on a.ledger_account_id in (p.debit, p.credit)
+            where a.kind = $1 and a.owner = $2 and a.currency = $3"#,
+        account.kind.as_str(),
+        account.owner,
+        coin.to_string(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.debited.parse().map_err(corrupt)?, row.credited.parse().map_err(corrupt)?))
 }

@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 32] = [
+const CORRUPTIONS: [(&str, &str); 35] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -157,6 +157,25 @@ const CORRUPTIONS: [(&str, &str); 32] = [
          values (1, gen_random_uuid(), decode(repeat('00', 20), 'hex'),
                  '{"carried_in": "0", "released": "1", "adjustments": [], "carried_out": "0", "receipts": 0}',
                  decode(repeat('00', 65), 'hex'), 0)"#,
+    ),
+    (
+        "the tokens of every tree on the chain are booked",
+        "with t as (insert into transfers (transfer_id, cause_kind, cause_id)
+                    values (gen_random_uuid(), 'epoch_tokens', '1') returning transfer_id)
+         insert into postings (transfer_id, line, currency, debit, credit, amount)
+         select t.transfer_id, 1, p.currency, p.debit, p.credit, 1 from t, (select * from postings limit 1) p",
+    ),
+    (
+        "every claim and every funding on the chain is booked once",
+        "with t as (insert into transfers (transfer_id, cause_kind, cause_id)
+                    values (gen_random_uuid(), 'chain', '0x00/0') returning transfer_id)
+         insert into postings (transfer_id, line, currency, debit, credit, amount)
+         select t.transfer_id, 1, p.currency, p.debit, p.credit, 1 from t, (select * from postings limit 1) p",
+    ),
+    (
+        "no nonce is left out",
+        "insert into chain_nonces (chain_id, signer, nonce, intent_id, consumed_at, displaced)
+         select 1, decode(repeat('00', 20), 'hex'), n, n, now(), true from unnest('{0,2}'::bigint[]) n",
     ),
     (
         "tables that are only added to refuse changes",

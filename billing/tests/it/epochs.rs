@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billing::epoch::Stepped;
-use billing::payout::{self, PayoutRail, PriceReference, Proposal, Standing};
+use billing::payout::{self, NoPrice, PayoutRail, PriceReference, Proposal, Standing};
 use billing::store::epochs::{self, EpochState};
 use billing::store::{payout_accounts, receipt_cases};
 use billing::{Epochs, PayoutsConfig, Receipts, ReceiptsConfig};
@@ -106,9 +106,9 @@ impl PayoutRail for Recorded {
 struct Doubtful(Mutex<bool>);
 
 impl PriceReference for Doubtful {
-    fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, String>> {
+    fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, NoPrice>> {
         if *self.0.lock() {
-            return ready(Err("the feed is four hours old".to_owned())).boxed();
+            return ready(Err(NoPrice::Doubtful("the feed is four hours old".to_owned()))).boxed();
         }
         let price = PriceRef {
             source: "feed".into(),

@@ -16,6 +16,7 @@ mod papers;
 mod pricing;
 mod promo;
 mod quarantine;
+mod rail;
 mod receipts;
 mod replicas;
 mod settling;

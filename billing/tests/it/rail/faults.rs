@@ -1,0 +1,270 @@
+//! Whatever the chain, an endpoint or a thief does: each wish has one effect, and nothing is booked that can be taken back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use billing::Error;
+use billing::store::chain::{self, IntentState};
+use billing::store::epochs::EpochState;
+use protocol::token::TokenAmount;
+use protocol::typed::Word;
+use serde_json::{Value, json};
+
+use super::anvil::Act;
+use super::bank::{Bank, DOLLAR, account, tokens};
+
+/// A gigawei.
+const GWEI: u64 = 1_000_000_000;
+
+/// A bank whose one provider is owed three tokens by a tree that is wished for and not sent.
+async fn owing(seed: u64) -> Option<Bank> {
+    let bank = Bank::open(seed, 1).await?;
+    bank.at.fund(tokens(100)).await.unwrap();
+    owe(&bank).await;
+    Some(bank)
+}
+
+async fn owe(bank: &Bank) {
+    bank.earn(1, 3 * DOLLAR).await;
+    bank.give().await;
+    bank.days(4).await;
+    assert_eq!(bank.states("propose").await, [IntentState::Waiting]);
+}
+
+/// From here on everything goes its way, and the provider is paid once.
+async fn ends_well(bank: &Bank) {
+    bank.rest().await;
+    bank.pass_delay().await;
+    assert_eq!(bank.state(3).await, EpochState::Active);
+    assert_eq!(bank.at.balance(account(1)).await.unwrap(), tokens(3));
+    bank.assert_same().await;
+}
+
+async fn signed(bank: &Bank) -> Vec<chain::Signed> {
+    let mut conn = bank.world.db.acquire().await.unwrap();
+    chain::find_open(&mut conn, bank.rail.sender()).await.unwrap().map(|open| open.signed).unwrap_or_default()
+}
+
+/// The blocks a proposal was told in.
+async fn proposed_in(bank: &Bank) -> Vec<Vec<u8>> {
+    let blocks = "select block_hash from chain_logs where kind = 'proposed' order by block_number";
+    sqlx::query_scalar(blocks).fetch_all(bank.world.db.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_dies_between_signing_and_sending_is_followed_by_one_who_sends_the_same_bytes() {
+    let Some(mut bank) = owing(310).await else { return };
+    bank.proxy.judge(|method, _| if method == "eth_sendRawTransaction" { Act::Break } else { Act::Pass });
+    assert!(matches!(bank.turn().await, Err(Error::ChainAway { method: "eth_sendRawTransaction", .. })));
+    let before = signed(&bank).await;
+    assert_eq!(before.len(), 1, "kept before it was sent");
+    bank.restart().await;
+    bank.proxy.pass();
+    bank.turn().await.unwrap();
+    assert_eq!(signed(&bank).await, before, "nothing was signed again");
+    let mined = bank.at.chain.ask("eth_getTransactionReceipt", json!([Word(before[0].hash)])).await.unwrap();
+    assert_eq!(mined["status"], "0x1");
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_is_sent_again() {
+    let Some(bank) = owing(311).await else { return };
+    bank.proxy.judge(|method, _| match method {
+        "eth_sendRawTransaction" => Act::Say(json!(Word([7; 32]))),
+        _ => Act::Pass,
+    });
+    bank.turn().await.unwrap();
+    assert_eq!(bank.at.state().await.unwrap().number, 0);
+    bank.proxy.pass();
+    ends_well(&bank).await;
+    assert_eq!(bank.world.count("chain_txs").await, bank.world.count("chain_nonces").await, "each signed once");
+}
+
+#[tokio::test]
+async fn a_stuck_transaction_pays_an_eighth_more_under_the_same_nonce() {
+    let Some(bank) = owing(312).await else { return };
+    bank.proxy.judge(|method, _| match method {
+        "eth_sendRawTransaction" => Act::Say(json!(Word([7; 32]))),
+        _ => Act::Pass,
+    });
+    bank.turn().await.unwrap();
+    bank.at.chain.mine(3).await.unwrap();
+    bank.turn().await.unwrap();
+    assert_eq!(signed(&bank).await.len(), 1, "three blocks are no reason yet");
+    bank.at.chain.mine(1).await.unwrap();
+    bank.turn().await.unwrap();
+    let both = signed(&bank).await;
+    assert_eq!(both.len(), 2);
+    assert!(both[1].max_fee * 8 >= both[0].max_fee * 9 && both[1].tip * 8 >= both[0].tip * 9, "{both:?}");
+    assert_eq!(bank.world.count("chain_nonces").await, 1);
+    bank.proxy.pass();
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn an_under_priced_transaction_follows_the_market() {
+    let Some(bank) = owing(313).await else { return };
+    bank.at.chain.ask("evm_setAutomine", json!([false])).await.unwrap();
+    bank.turn().await.unwrap();
+    let first = signed(&bank).await[0].max_fee;
+    for _ in 0..4 {
+        let dear = format!("{:#x}", 60 * GWEI);
+        bank.at.chain.ask("anvil_setNextBlockBaseFeePerGas", json!([dear])).await.unwrap();
+        bank.at.chain.mine(1).await.unwrap();
+    }
+    assert_eq!(bank.at.state().await.unwrap().number, 0);
+    bank.turn().await.unwrap();
+    let both = signed(&bank).await;
+    assert!(both.len() == 2 && both[1].max_fee > u128::from(60 * GWEI) && first < u128::from(60 * GWEI), "{both:?}");
+    bank.at.chain.ask("evm_setAutomine", json!([true])).await.unwrap();
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn a_nonce_somebody_else_has_spent_is_given_up_and_the_wish_is_not() {
+    let Some(bank) = owing(314).await else { return };
+    bank.at.chain.ask("evm_setAutomine", json!([false])).await.unwrap();
+    bank.turn().await.unwrap();
+    bank.at.spend_nonce(0, u128::from(500 * GWEI)).await.unwrap();
+    bank.at.chain.ask("evm_setAutomine", json!([true])).await.unwrap();
+    bank.at.chain.mine(3).await.unwrap();
+    bank.turn().await.unwrap();
+    assert_eq!(bank.world.count("chain_nonces where displaced").await, 1);
+    ends_well(&bank).await;
+    assert_eq!(bank.states("propose").await, [IntentState::Done]);
+}
+
+#[tokio::test]
+async fn after_a_reorganisation_logs_are_read_again_and_what_was_lost_is_sent_again() {
+    let Some(bank) = owing(315).await else { return };
+    bank.turn().await.unwrap();
+    bank.turn().await.unwrap();
+    let seen = proposed_in(&bank).await;
+    assert_eq!(seen.len(), 1);
+    bank.at.chain.mine(1).await.unwrap();
+    bank.turn().await.unwrap();
+    // Deeper than the confirmations it has.
+    bank.at.chain.ask("anvil_reorg", json!([2, []])).await.unwrap();
+    bank.turn().await.unwrap();
+    ends_well(&bank).await;
+    let now = proposed_in(&bank).await;
+    assert!(now.len() == 1 && now != seen, "it is in another block: {now:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_lies_about_nonces_is_found_out_by_the_other() {
+    let Some(bank) = Bank::with(316, 1, |chain, honest| chain.second_rpc_url = Some(honest.to_owned().into())).await
+    else {
+        return;
+    };
+    bank.at.fund(tokens(100)).await.unwrap();
+    owe(&bank).await;
+    bank.proxy.judge(|method, _| match method {
+        "eth_getTransactionCount" => Act::Say(json!("0x5")),
+        _ => Act::Pass,
+    });
+    assert!(matches!(bank.turn().await, Err(Error::ChainDoubt { .. })));
+    assert_eq!(bank.world.count("chain_nonces").await, 0, "none was given");
+    bank.proxy.pass();
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn a_block_that_was_called_final_and_is_gone_stops_everything() {
+    let Some(bank) = owing(317).await else { return };
+    bank.turn().await.unwrap();
+    let head = bank.at.chain.ask("eth_getBlockByNumber", json!(["latest", false])).await.unwrap();
+    bank.proxy.judge(move |method, params| match method {
+        "eth_getBlockByNumber" if params[0] == "finalized" => Act::Say(head.clone()),
+        _ => Act::Pass,
+    });
+    bank.turn().await.unwrap();
+    bank.proxy.pass();
+    bank.at.chain.ask("anvil_reorg", json!([1, []])).await.unwrap();
+    bank.at.chain.mine(4).await.unwrap();
+    let doubt = bank.rail.tick(bank.world.env.now()).await;
+    assert!(matches!(&doubt, Err(Error::ChainDoubt { reason }) if reason.contains("was final")), "{doubt:?}");
+}
+
+#[tokio::test]
+async fn what_only_one_endpoint_tells_is_not_booked_when_it_is_much() {
+    let threshold = |chain: &mut billing::ChainConfig, honest: &str| {
+        chain.second_rpc_url = Some(honest.to_owned().into());
+        chain.two_rpc_threshold = 50;
+    };
+    let Some(bank) = Bank::with(318, 1, threshold).await else { return };
+    bank.at.fund(tokens(100)).await.unwrap();
+    bank.at.chain.mine(3).await.unwrap();
+    // The same log, with ten times the amount.
+    let asked = json!([{ "address": bank.at.domain.distributor, "fromBlock": "0x1", "toBlock": "latest" }]);
+    let mut logs = bank.at.chain.ask("eth_getLogs", asked).await.unwrap();
+    let funded = logs.as_array_mut().unwrap().last_mut().unwrap();
+    funded["data"] = json!(format!("0x{:064x}", 1_000 * super::bank::TOKEN));
+    let lie = json!([funded.clone()]);
+    let is_lying = Arc::new(AtomicBool::new(true));
+    let lies = Arc::clone(&is_lying);
+    bank.proxy.judge(move |method, _| match method {
+        "eth_getLogs" if lies.load(Ordering::Relaxed) => Act::Say(lie.clone()),
+        _ => Act::Pass,
+    });
+    assert!(matches!(bank.turn().await, Err(Error::ChainDoubt { .. })));
+    assert_eq!(bank.world.count("transfers where cause_kind = 'chain'").await, 0);
+    is_lying.store(false, Ordering::Relaxed);
+    owe(&bank).await;
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn a_tree_beyond_what_the_contract_has_is_not_proposed() {
+    let Some(bank) = Bank::open(319, 1).await else { return };
+    bank.earn(1, 3 * DOLLAR).await;
+    bank.give().await;
+    bank.days(2).await;
+    let refused = bank.day().await;
+    assert!(
+        matches!(&refused, Err(Error::ChainRefuses { reason, .. }) if reason.contains("Underfunded")),
+        "{refused:?}"
+    );
+    assert_eq!((bank.state(3).await, bank.intents().await.len()), (EpochState::Built, 0));
+    bank.at.fund(tokens(3)).await.unwrap();
+    bank.advance().await.unwrap();
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn while_the_chain_is_away_answers_are_sold_and_nothing_expires() {
+    let Some(bank) = owing(320).await else { return };
+    bank.proxy.judge(|_, _: &Value| Act::Break);
+    for _ in 0..4 {
+        assert!(matches!(bank.turn().await, Err(Error::ChainAway { .. })));
+        bank.world.clock.advance(std::time::Duration::from_secs(900));
+        bank.earn(1, 100).await;
+        bank.advance().await.unwrap();
+    }
+    assert_eq!(bank.states("propose").await, [IntentState::Waiting]);
+    bank.proxy.pass();
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn a_stolen_proposer_s_tree_is_never_activated_by_us_and_ours_follows_its_veto() {
+    let Some(bank) = Bank::open(321, 1).await else { return };
+    bank.at.fund(tokens(100)).await.unwrap();
+    bank.at.propose(1, Word([9; 32]), TokenAmount::from(50_000_000)).await.unwrap();
+    bank.turn().await.unwrap();
+    bank.at.chain.pass(billing::rail::local::ACTIVATION_DELAY_S).await.unwrap();
+    bank.turn().await.unwrap();
+    assert_eq!(bank.intents().await, [], "it is not helped along");
+    bank.earn(1, 3 * DOLLAR).await;
+    bank.give().await;
+    bank.days(2).await;
+    let refused = bank.day().await;
+    assert!(
+        matches!(&refused, Err(Error::ChainRefuses { reason, .. }) if reason.contains("ProposalPending")),
+        "{refused:?}"
+    );
+    bank.at.veto().await.unwrap();
+    bank.advance().await.unwrap();
+    ends_well(&bank).await;
+}
