@@ -5,10 +5,9 @@ use loadtest::engine::ModelSpec;
 use loadtest::fleet::{self, Plan};
 use node::engine::{Faults, Latency};
 use protocol::Env;
-use scheduler::provider::OfferState;
 use serde_json::json;
 
-use crate::live::{Live, MODEL, PATIENCE, Setup, finish, until};
+use crate::live::{Live, MODEL, Setup, finish};
 
 const NODES: u32 = 3;
 
@@ -32,11 +31,7 @@ async fn joins_and_serves(direct: bool) {
     let live = Setup::nodes(0).start().await;
     let fleet = fleet::start(&plan(&live, direct), &Env::system()).await.unwrap();
     assert_eq!(fleet.members().len(), NODES as usize);
-    let active = || {
-        let snapshot = live.app.scheduler.snapshot();
-        snapshot.offers().filter(|offer| offer.listing.offer.state == OfferState::Active).count()
-    };
-    until("every offer takes customers", PATIENCE, async || active() == NODES as usize).await;
+    live.until_taking(NODES as usize).await;
     let probes: Vec<u64> = fleet.members().iter().map(|member| member.engine.calls()).collect();
     let told = join_all((0..12).map(|_| live.told(json!({ "max_tokens": 20 })))).await;
     assert!(told.iter().all(|(_, frames)| finish(frames) == ["length"]));

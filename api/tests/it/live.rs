@@ -19,7 +19,7 @@ use node::fleet::{self, Member};
 use platform::shutdown::Shutdown;
 use platform::testing::TestDb;
 use protocol::{Env, Price, ProviderId};
-use scheduler::provider::OfferState;
+use scheduler::pool::snapshot::ModelPool;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -219,11 +219,17 @@ impl Live {
     pub async fn until_ready(&mut self, setup: &Setup) {
         let ready = fleet::ready(&mut self.nodes, setup.tunnels);
         tokio::time::timeout(PATIENCE, ready).await.expect("the nodes are ready in time").unwrap();
-        let active = || {
+        self.until_taking(self.nodes.len()).await;
+    }
+
+    /// Waits until so many offers take customers. An active offer takes none before its node was heard of.
+    pub async fn until_taking(&self, offers: usize) {
+        let taking = || {
             let snapshot = self.app.scheduler.snapshot();
-            snapshot.offers().filter(|offer| offer.listing.offer.state == OfferState::Active).count()
+            let of_model = |pool: &ModelPool| (0..pool.offers.len()).filter(|index| pool.is_up(*index)).count();
+            snapshot.models().map(of_model).sum::<usize>()
         };
-        until("every offer takes customers", PATIENCE, async || active() == self.nodes.len()).await;
+        until("every offer takes customers", PATIENCE, async || taking() == offers).await;
     }
 
     /// What goes wrong at a node from now on; nodes count from zero.
