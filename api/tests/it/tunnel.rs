@@ -242,6 +242,7 @@ async fn a_tunnel_that_breaks_takes_only_its_own_streams_with_it() {
     assert_eq!(ended("error") + ended("stop"), 10);
     assert!(ended("error") >= 4 && ended("stop") >= 4, "about half of the streams were on either tunnel");
     assert!(ends.iter().all(|frames| frames.last().is_some_and(Frame::is_done)));
+    until("the node dials again", PATIENCE, async || live.app.upstreams.tunnels(node) == 2).await;
 
     // The control stream may have been on that tunnel: no credit is lost, none is minted.
     let replies = join_all((0..30).map(|_| async { live.chat(json!({ "max_tokens": 4 })).await.reply().await })).await;
@@ -251,6 +252,5 @@ async fn a_tunnel_that_breaks_takes_only_its_own_streams_with_it() {
         replies.iter().map(|reply| reply.status).collect::<Vec<_>>()
     );
     assert!(live.nodes[0].engine.peak() <= 12);
-    until("the node dials again", PATIENCE, async || live.app.upstreams.tunnels(node) == 2).await;
     live.books_add_up().await;
 }
