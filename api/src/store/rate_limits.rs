@@ -29,6 +29,21 @@ pub struct Limits {
     pub max_concurrency: Option<u32>,
 }
 
+/// What stands for no limit where clients read it: OpenAI's types demand a number.
+pub const UNLIMITED: u32 = i32::MAX.cast_unsigned();
+
+impl Limits {
+    /// In the audit trail's words, which are those of the API.
+    #[must_use]
+    pub fn said(self) -> serde_json::Value {
+        serde_json::json!({
+            "max_requests_per_1_minute": self.max_requests_per_minute.unwrap_or(UNLIMITED),
+            "max_tokens_per_1_minute": self.max_tokens_per_minute.unwrap_or(UNLIMITED),
+            "max_concurrency": self.max_concurrency.unwrap_or(UNLIMITED),
+        })
+    }
+}
+
 /// One limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {

@@ -94,8 +94,8 @@ async fn change(
     if limits != before {
         rate_limits::set(&mut tx, scope, model, limits).await?;
         let entry = Entry::new(desk.env.mint(), desk.env.now(), desk.actor.clone(), "rate_limit.updated", &name);
-        let mut detail = said(limits);
-        (detail["scope"], detail["model"], detail["before"]) = (budget.kind().into(), model.into(), said(before));
+        let mut detail = limits.said();
+        (detail["scope"], detail["model"], detail["before"]) = (budget.kind().into(), model.into(), before.said());
         audit::insert(&mut tx, entry.of_organization(organization).with(detail)).await?;
     }
     tx.commit().await?;
@@ -133,14 +133,5 @@ fn row(model: &str, limits: Limits) -> Value {
         "requests_per_minute": limits.max_requests_per_minute,
         "tokens_per_minute": limits.max_tokens_per_minute,
         "concurrency": limits.max_concurrency,
-    })
-}
-
-/// In the audit trail's words, which are those of the API.
-fn said(limits: Limits) -> Value {
-    json!({
-        "max_requests_per_1_minute": limits.max_requests_per_minute,
-        "max_tokens_per_1_minute": limits.max_tokens_per_minute,
-        "max_concurrency": limits.max_concurrency,
     })
 }

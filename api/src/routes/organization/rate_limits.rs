@@ -5,20 +5,17 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use protocol::ProjectId;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::super::list::List;
 use super::entry;
 use crate::error::ApiError;
 use crate::extract::{Json, Page, Params, Path, ProjectAdmin, not_found};
 use crate::state::AppState;
-use crate::store::rate_limits::{self, ALL_MODELS, LimitScope, Limits};
+use crate::store::rate_limits::{self, ALL_MODELS, LimitScope, Limits, UNLIMITED};
 use crate::store::{audit, models, organizations};
 
 /// What an id starts with; the model follows.
 const PREFIX: &str = "rl-";
-/// What stands for no limit: clients' types demand a number.
-const UNLIMITED: u32 = i32::MAX.cast_unsigned();
 /// Length of a page when nothing is asked: mostly the whole catalogue.
 const DEFAULT_LIMIT: u32 = 100;
 
@@ -112,12 +109,7 @@ async fn update(
     rate_limits::set(&mut tx, scope, model, limits).await?;
     let view = view(model.to_owned(), limits);
     let entry = entry(&app, &own.admin, "rate_limit.updated", &view.id).of_project(own.project.id);
-    let detail = json!({
-        "max_requests_per_1_minute": limits.max_requests_per_minute,
-        "max_tokens_per_1_minute": limits.max_tokens_per_minute,
-        "max_concurrency": limits.max_concurrency,
-    });
-    audit::insert(&mut tx, entry.with(detail)).await?;
+    audit::insert(&mut tx, entry.with(limits.said())).await?;
     tx.commit().await?;
     // The other replicas read it within seconds.
     app.limits.reload(&app.db).await?;
