@@ -5,6 +5,7 @@ mod bank;
 mod days;
 mod faults;
 mod prices;
+mod thieves;
 
 use billing::account::{AccountKind, LedgerAccount};
 use billing::ledger::Coin;
