@@ -4,9 +4,10 @@ use billing::Error;
 use billing::rail::local::{ACTIVATION_DELAY_S, LocalChain};
 use protocol::merkle::{Leaf, Tree};
 use protocol::token::TokenAmount;
+use protocol::typed::{Word, keccak};
 use serde_json::json;
 
-use super::anvil::Anvil;
+use super::anvil::{Act, Anvil};
 use super::bank::{Bank, account, provider, tokens};
 
 #[tokio::test]
@@ -54,5 +55,42 @@ async fn gas_for_less_than_three_epochs_is_low() {
         bank.at.chain.ask("anvil_setBalance", json!([account, format!("{wei:#x}")])).await.unwrap();
         let gas = bank.rail.gas().await.unwrap();
         assert_eq!((gas.wei, gas.epochs, gas.is_low()), (wei, epochs, epochs < 3));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_or_an_activation_that_only_one_endpoint_tells_of_is_not_booked() {
+    let threshold = |chain: &mut billing::ChainConfig, honest: &str| {
+        chain.second_rpc_url = Some(honest.to_owned().into());
+        chain.two_rpc_threshold = 500;
+    };
+    let Some(bank) = Bank::with(351, 1, threshold).await else { return };
+    bank.fund(tokens(100)).await;
+    bank.at.chain.mine(3).await.unwrap();
+    let asked = json!([{ "address": bank.at.domain.distributor, "fromBlock": "0x1", "toBlock": "latest" }]);
+    let logs = bank.at.chain.ask("eth_getLogs", asked).await.unwrap();
+    let funded = logs.as_array().unwrap().last().unwrap().clone();
+    let topic = |event: &str| json!(Word(keccak(event.as_bytes())));
+    let (word, much) = (|n: u128| format!("{n:064x}"), 1_000 * super::bank::TOKEN);
+    let one = json!(format!("0x{}", word(1)));
+    let claimed = topic("Claimed(bytes16,address,uint64,uint256,uint256)");
+    let activated = topic("Activated(uint64,bytes32,uint256,bytes32)");
+    let lies = [
+        (json!([claimed, one, one, one]), format!("0x{}{}", word(much), word(much))),
+        (json!([activated, one]), format!("0x{}{}{}", word(7), word(much), word(7))),
+    ];
+    for (topics, data) in lies {
+        let mut lie = funded.clone();
+        (lie["topics"], lie["data"]) = (topics, json!(data));
+        let lie = json!([lie]);
+        bank.proxy.judge(move |method, _| match method {
+            "eth_getLogs" => Act::Say(lie.clone()),
+            _ => Act::Pass,
+        });
+        let doubt = bank.turn().await;
+        let differ = |reason: &str| reason.contains("the two endpoints tell different things");
+        assert!(matches!(&doubt, Err(Error::ChainDoubt { reason }) if differ(reason)), "{doubt:?}");
+        let booked = bank.world.count("transfers where cause_kind in ('chain', 'epoch_tokens')").await;
+        assert_eq!(booked, 0, "nothing is booked");
     }
 }
