@@ -42,8 +42,10 @@ pub enum AccountKind {
     DisputeLoss,
     /// What the card processor keeps for disputes.
     DisputeFees,
-    /// What was owed in one currency and is owed in another now.
+    /// What crossed from one currency to another.
     Fx,
+    /// What came of coins that were worth more or less later.
+    FxResult,
     /// Payout tokens that we hold.
     Treasury,
     /// Payout tokens in the contract, until somebody claims them.
@@ -95,6 +97,7 @@ impl AccountKind {
             Self::DisputeLoss => "dispute_loss",
             Self::DisputeFees => "dispute_fees",
             Self::Fx => "fx",
+            Self::FxResult => "fx_result",
             Self::Treasury => "treasury",
             Self::Distributor => "distributor",
             Self::GasWallet => "gas_wallet",
@@ -106,9 +109,13 @@ impl AccountKind {
     #[must_use]
     pub const fn normal(self) -> Side {
         match self {
-            Self::Credits | Self::Payable | Self::Revenue | Self::TaxPayable | Self::RefundsInFlight | Self::Fx => {
-                Side::Credit
-            }
+            Self::Credits
+            | Self::Payable
+            | Self::Revenue
+            | Self::TaxPayable
+            | Self::RefundsInFlight
+            | Self::Fx
+            | Self::FxResult => Side::Credit,
             Self::Receivable
             | Self::ProviderCost
             | Self::FaultCost

@@ -273,6 +273,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// Coins that can't be booked or valued so.
+    #[error("{what}: {reason}")]
+    Coins {
+        /// What was asked for.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
     /// The ledger can't be reached now, and no lease covers the request.
     #[error("the ledger cannot be reached")]
     Database(#[from] sqlx::Error),

@@ -6,8 +6,10 @@ use protocol::token::TokenAmount;
 use protocol::typed::Word;
 use protocol::wallet::Address;
 use protocol::{CaseId, FlushId, GrantId, NanoUsd, OrganizationId, RefundId, TransferId};
+use uuid::Uuid;
 
 use crate::account::{AccountKind, LedgerAccount};
+use crate::calendar::Month;
 
 /// What customers pay in and providers are owed in.
 pub(crate) const USD: &str = "USD";
@@ -58,6 +60,21 @@ pub enum Cause {
     Chain(Word, u64),
     /// The gas of a transaction.
     Gas(Word),
+    /// Coins bought for dollars, by the operator's name for it.
+    Purchase(String, Leg),
+    /// What a coin was worth at the end of a month. Taken back, the next is of another round.
+    Valuation(Month, Coin, u32, Leg),
+    /// A valuation that was taken back.
+    ValuationUndone(Month, Coin, u32, Leg),
+}
+
+/// A cause in two currencies is booked once in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leg {
+    /// What it was in dollars.
+    Dollars,
+    /// What it was in the coin.
+    Coins,
 }
 
 /// What is kept on a chain, in its smallest unit.
@@ -188,6 +205,30 @@ impl CoinPosting {
     }
 }
 
+/// Whose position in dollars what gas is paid with has. The payout token has the platform's: epochs cross it without
+/// naming a coin.
+const ETHER: Uuid = Uuid::from_u128(1);
+
+impl Coin {
+    /// Where it crosses to dollars, on either side: each coin has a position of its own, and so a result.
+    #[must_use]
+    pub const fn position(self) -> LedgerAccount {
+        match self {
+            Self::Token(..) => LedgerAccount::platform(AccountKind::Fx),
+            Self::Ether => LedgerAccount { kind: AccountKind::Fx, owner: ETHER },
+        }
+    }
+
+    /// Where it lies when it was bought.
+    #[must_use]
+    pub const fn held(self) -> LedgerAccount {
+        LedgerAccount::platform(match self {
+            Self::Token(..) => AccountKind::Treasury,
+            Self::Ether => AccountKind::GasWallet,
+        })
+    }
+}
+
 /// The currency, as stored.
 impl fmt::Display for Coin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,6 +259,18 @@ impl Cause {
             Self::EpochTokens(_) => "epoch_tokens",
             Self::Chain(..) => "chain",
             Self::Gas(_) => "gas",
+            Self::Purchase(..) => "purchase",
+            Self::Valuation(..) => "valuation",
+            Self::ValuationUndone(..) => "valuation_undone",
+        }
+    }
+}
+
+impl Leg {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dollars => "dollars",
+            Self::Coins => "coins",
         }
     }
 }
@@ -267,6 +320,10 @@ impl fmt::Display for Cause {
             Self::Epoch(epoch) | Self::EpochTokens(epoch) => write!(f, "{epoch}"),
             Self::Chain(tx, index) => write!(f, "{tx}/{index}"),
             Self::Gas(tx) => write!(f, "{tx}"),
+            Self::Purchase(name, leg) => write!(f, "{name}/{}", leg.as_str()),
+            Self::Valuation(month, coin, round, leg) | Self::ValuationUndone(month, coin, round, leg) => {
+                write!(f, "{month}/{coin}/{round}/{}", leg.as_str())
+            }
             Self::Case(case) => write!(f, "{case}"),
         }
     }

@@ -14,6 +14,7 @@ pub mod dispute;
 pub mod document;
 pub mod epoch;
 mod error;
+pub mod fx;
 pub mod grant;
 pub mod history;
 mod hold;

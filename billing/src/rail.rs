@@ -9,4 +9,4 @@ mod ethereum;
 
 pub use config::{ChainConfig, FeedConfig};
 pub use ethereum::local;
-pub use ethereum::{Ethereum, Feed, spawn};
+pub use ethereum::{Ethereum, Feed, Gas, positions, spawn};

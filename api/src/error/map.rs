@@ -95,7 +95,8 @@ impl From<billing::Error> for ApiError {
             | B::ChainAway { .. }
             | B::ChainDoubt { .. }
             | B::ChainRefuses { .. }
-            | B::ChainKey { .. } => Self::internal(&error),
+            | B::ChainKey { .. }
+            | B::Coins { .. } => Self::internal(&error),
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

@@ -21,6 +21,8 @@ pub struct ChainConfig {
     pub second_rpc_url: Option<SecretString>,
     /// The payout token; the contract's own word is compared with it.
     pub token: Address,
+    /// The account tokens are bought to and the contract is funded from, to compare it with the books.
+    pub treasury: Option<Address>,
     /// The proposer's key, an encrypted keystore file.
     pub keystore: Option<PathBuf>,
     /// The file with its password, of which the first line counts.
@@ -39,6 +41,8 @@ pub struct ChainConfig {
     pub tick_ms: u64,
     /// The feed that says what a token is worth; without one it is taken for a dollar.
     pub feed: Option<FeedConfig>,
+    /// The feed that says what gas is paid with is worth; without one it is not valued.
+    pub gas_feed: Option<FeedConfig>,
 }
 
 /// A price feed, and when it is believed.
@@ -80,6 +84,7 @@ impl Default for ChainConfig {
             rpc_url: None,
             second_rpc_url: None,
             token: Address::from_bytes([0; 20]),
+            treasury: None,
             keystore: None,
             keystore_password_file: None,
             first_block: 0,
@@ -89,6 +94,7 @@ impl Default for ChainConfig {
             timeout_ms: 10_000,
             tick_ms: 12_000,
             feed: None,
+            gas_feed: None,
         }
     }
 }

@@ -4,6 +4,7 @@ mod bindings;
 mod books;
 mod client;
 mod compare;
+mod gas;
 mod indexer;
 mod key;
 pub mod local;
@@ -30,13 +31,16 @@ use sqlx::PgPool;
 
 use self::bindings::{Erc20, PayoutDistributor, claim, ours, theirs, units};
 use self::client::{Block, Endpoint};
-use crate::payout::{PayoutRail, Proposal, Standing};
+use crate::fx::{self, Positions};
+use crate::ledger::Coin;
+use crate::payout::{PayoutRail, PriceReference, Proposal, StableDollar, Standing};
 use crate::rail::ChainConfig;
 use crate::store::chain::{self, IntentState, Sender};
 use crate::store::chain_logs::{self, Fact, Logged};
 use crate::store::epochs;
 use crate::{Error, PayoutsConfig};
 
+pub use gas::Gas;
 pub use oracle::Feed;
 
 /// Claims of one call: with as many first payments it stays well below the gas one transaction may use.
@@ -59,6 +63,9 @@ struct Inner {
     second: Option<Endpoint>,
     key: key::Key,
     is_checked: AtomicBool,
+    positions: Positions,
+    /// Whether somebody was told that gas runs out.
+    is_gas_low: AtomicBool,
 }
 
 /// How far the chain is.
@@ -82,8 +89,20 @@ impl Ethereum {
         let second = config.second_rpc_url.as_ref();
         let second = second.map(|url| Endpoint::new(url, "second", config.timeout())).transpose()?;
         let key = key::open(&config).await?;
-        let (decimals, is_checked) = (payouts.token_decimals, AtomicBool::new(false));
-        Ok(Some(Self(Arc::new(Inner { db, env, domain, config, decimals, first, second, key, is_checked }))))
+        let positions = positions(db.clone(), env.clone(), domain.chain_id, payouts)?;
+        Ok(Some(Self(Arc::new(Inner {
+            db,
+            env,
+            domain,
+            config,
+            decimals: payouts.token_decimals,
+            first,
+            second,
+            key,
+            is_checked: AtomicBool::new(false),
+            positions,
+            is_gas_low: AtomicBool::new(false),
+        }))))
     }
 
     /// Takes everything a step further: reads, books, activates, sends. True when there may be more to do at once.
@@ -107,9 +126,7 @@ impl Ethereum {
         let reads_on = self.read_on(&horizon, now).await?;
         self.plan(&horizon, now).await?;
         let sends_on = self.send_next(&horizon, now).await?;
-        let micro_eth = self.first().balance(self.account()).await? / 1_000_000_000_000;
-        metrics::gauge!("steelyard_billing_chain_gas_micro_eth")
-            .set(f64::from(u32::try_from(micro_eth).unwrap_or(u32::MAX)));
+        self.watch_gas().await?;
         Ok(reads_on || sends_on)
     }
 
@@ -319,9 +336,27 @@ impl PayoutRail for Ethereum {
     }
 }
 
-/// Starts the loop, owned by `shutdown`.
+/// Starts the loops, owned by `shutdown`.
 pub fn spawn(rail: &Ethereum, shutdown: &Shutdown) {
     worker::spawn(rail.env().clone(), Beat(rail.clone()), shutdown);
+    fx::spawn(&rail.0.positions, shutdown);
+}
+
+/// The coins of the configuration, valued by its feeds. Gas without a feed stays at what it cost.
+///
+/// # Errors
+/// [`Error::ChainKey`] for an address that is none.
+pub fn positions(db: PgPool, env: Env, chain_id: u64, payouts: &PayoutsConfig) -> Result<Positions, Error> {
+    let (chain, decimals) = (&payouts.chain, payouts.token_decimals);
+    let prices: Arc<dyn PriceReference> = match Feed::open(chain, chain_id, decimals)? {
+        Some(feed) => Arc::new(feed),
+        None => Arc::new(StableDollar { decimals }),
+    };
+    let positions = Positions::new(db, env).with(Coin::Token(chain_id, chain.token), prices);
+    Ok(match Feed::of_gas(chain, chain_id)? {
+        Some(feed) => positions.with(Coin::Ether, Arc::new(feed)),
+        None => positions,
+    })
 }
 
 struct Beat(Ethereum);

@@ -34,6 +34,31 @@ pub(super) async fn check(conn: &mut PgConnection, report: &mut Report) -> Resul
                 select 'log ' || cause || ' moved ' || coalesce(t.amount, 0) || ', booked are ' || coalesce(b.amount, 0)
                   from told t full join booked b using (cause)
                  where coalesce(t.amount, 0) <> coalesce(b.amount, 0) limit 100");
+    check!(conn, report, "no coin was spent that did not come in",
+        count "select count(*) from ledger_accounts where kind in ('treasury', 'distributor', 'gas_wallet')",
+        differ "select a.kind || ' has '
+                       || sum(case when p.debit = a.ledger_account_id then p.amount else -p.amount end) || ' ' || a.currency
+                  from ledger_accounts a join postings p on a.ledger_account_id in (p.debit, p.credit)
+                 where a.kind in ('treasury', 'distributor', 'gas_wallet') group by a.kind, a.currency
+                having sum(case when p.debit = a.ledger_account_id then p.amount else -p.amount end) < 0 limit 100");
+    check!(conn, report, "what coins were worth at the end of months is booked",
+        count "select count(*) from valuations",
+        differ "with valued as (
+                  select month || '/' || currency || '/' || round || '/dollars' as cause, undone_at,
+                         spent_nano_usd + abs(worth_nano_usd - cost_nano_usd + spent_nano_usd) as amount
+                    from valuations),
+                told as (
+                  select 'valuation' as kind, cause, amount from valued
+                  union all
+                  select 'valuation_undone', cause, amount from valued where undone_at is not null),
+                booked as (
+                  select t.cause_kind as kind, t.cause_id as cause, sum(p.amount) as amount
+                    from transfers t join postings p using (transfer_id)
+                   where t.cause_kind in ('valuation', 'valuation_undone') and t.cause_id like '%/dollars' group by 1, 2)
+                select kind || ' ' || cause || ' moves ' || coalesce(t.amount, 0) || ', booked are '
+                       || coalesce(b.amount, 0)
+                  from told t full join booked b using (kind, cause)
+                 where coalesce(t.amount, 0) <> coalesce(b.amount, 0) limit 100");
     check!(conn, report, "no nonce is left out",
         count "select count(*) from chain_nonces",
         differ "with given as (

@@ -190,3 +190,42 @@ pub async fn coin_turnover(
     .await?;
     Ok((row.debited.parse().map_err(corrupt)?, row.credited.parse().map_err(corrupt)?))
 }
+
+/// What a cause was booked with, all postings of it together; `None` when it was not booked.
+pub(crate) async fn find_booked(
+    conn: &mut PgConnection,
+    cause: &Cause,
+) -> Result<Option<(String, TokenAmount)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select p.currency, sum(p.amount)::text as "amount!" from transfers t join postings p using (transfer_id)
+            where t.cause_kind = $1 and t.cause_id = $2 group by p.currency"#,
+        cause.kind(),
+        cause.to_string(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| Ok((row.currency, row.amount.parse().map_err(corrupt)?))).transpose()
+}
+
+/// Whether an epoch is booked in tokens and not in dollars yet: its position has one side only.
+pub(crate) async fn is_crossing(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from transfers t where t.cause_kind = 'epoch_tokens' and not exists (
+                    select from transfers d where d.cause_kind = 'epoch' and d.cause_id = t.cause_id)) as "is!""#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// What the dearest of the last transactions cost, in wei; `None` before the first.
+pub(crate) async fn find_dearest(conn: &mut PgConnection, looked_at: i64) -> Result<Option<TokenAmount>, sqlx::Error> {
+    let dearest = sqlx::query_scalar!(
+        "select max(p.amount)::text
+           from (select transfer_id from transfers where cause_kind = 'gas' order by transfer_id desc limit $1) t
+           join postings p using (transfer_id)",
+        looked_at,
+    )
+    .fetch_one(conn)
+    .await?;
+    dearest.map(|dearest| dearest.parse().map_err(corrupt)).transpose()
+}

@@ -16,7 +16,7 @@ fn account() -> OrganizationId {
 }
 
 /// What must hold, and how to break it: with the triggers and keys out of force that are there to prevent it.
-const CORRUPTIONS: [(&str, &str); 35] = [
+const CORRUPTIONS: [(&str, &str); 37] = [
     ("the trial balance is zero in every currency", "delete from ledger_accounts where kind = 'revenue'"),
     (
         "every transfer has postings, in the currency of their accounts",
@@ -171,6 +171,22 @@ const CORRUPTIONS: [(&str, &str); 35] = [
                     values (gen_random_uuid(), 'chain', '0x00/0') returning transfer_id)
          insert into postings (transfer_id, line, currency, debit, credit, amount)
          select t.transfer_id, 1, p.currency, p.debit, p.credit, 1 from t, (select * from postings limit 1) p",
+    ),
+    (
+        "no coin was spent that did not come in",
+        "with a as (insert into ledger_accounts (kind, currency) values ('gas_expense', 'ETH'), ('gas_wallet', 'ETH')
+                    returning ledger_account_id, kind),
+         t as (insert into transfers (transfer_id, cause_kind, cause_id)
+               values (gen_random_uuid(), 'gas', '0x00') returning transfer_id)
+         insert into postings (transfer_id, line, currency, debit, credit, amount)
+         select t.transfer_id, 1, 'ETH', d.ledger_account_id, c.ledger_account_id, 1 from t, a d, a c
+          where d.kind = 'gas_expense' and c.kind = 'gas_wallet'",
+    ),
+    (
+        "what coins were worth at the end of months is booked",
+        "insert into valuations (month, currency, round, price, position, spent, spent_nano_usd, cost_nano_usd,
+                                 worth_nano_usd, valued_at)
+         values ('2026-01', 'ETH', 0, '{}', 2, 0, 0, 1, 2, now())",
     ),
     (
         "no nonce is left out",

@@ -8,6 +8,7 @@ mod cards;
 mod checks;
 mod epochs;
 mod fixture;
+mod fx;
 mod history;
 mod holds;
 mod leases;

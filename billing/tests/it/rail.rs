@@ -5,6 +5,7 @@ mod bank;
 mod days;
 mod faults;
 mod prices;
+mod thieves;
 
 use billing::account::{AccountKind, LedgerAccount};
 use billing::ledger::Coin;
@@ -19,7 +20,7 @@ use bank::{Bank, DOLLAR, account, provider, tokens};
 #[tokio::test]
 async fn what_an_epoch_owes_is_proposed_activated_and_claimed_and_the_books_agree() {
     let Some(bank) = Bank::open(300, 3).await else { return };
-    bank.at.fund(tokens(100)).await.unwrap();
+    bank.fund(tokens(100)).await;
     bank.earn(1, 3 * DOLLAR + 17).await;
     bank.earn(2, 2 * DOLLAR).await;
     bank.earn(3, DOLLAR + 500).await;
@@ -53,7 +54,7 @@ async fn what_an_epoch_owes_is_proposed_activated_and_claimed_and_the_books_agre
 #[tokio::test]
 async fn a_refused_payee_stops_nobody_and_is_asked_for_again_with_the_next_tree() {
     let Some(bank) = Bank::open(301, 2).await else { return };
-    bank.at.fund(tokens(100)).await.unwrap();
+    bank.fund(tokens(100)).await;
     bank.at.set_blocked(account(2), true).await.unwrap();
     bank.earn(1, 3 * DOLLAR).await;
     bank.earn(2, 2 * DOLLAR).await;
@@ -81,19 +82,22 @@ async fn a_refused_payee_stops_nobody_and_is_asked_for_again_with_the_next_tree(
 #[tokio::test]
 async fn tokens_that_came_in_beside_the_books_are_found() {
     let Some(bank) = Bank::open(304, 1).await else { return };
-    bank.at.fund(tokens(100)).await.unwrap();
+    bank.fund(tokens(100)).await;
     bank.rest().await;
     assert_eq!(bank.rail.compare().await.unwrap().differences, Vec::<String>::new());
     bank.at.give(tokens(1)).await.unwrap();
     bank.rest().await;
     let found = bank.rail.compare().await.unwrap().differences;
-    assert!(found.len() == 1 && found[0].contains("holds 101000000, the ledger says 100000000"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("the contract holds 101000000, the ledger says 100000000"),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_refused_tree_is_decided_anew_and_proposed_again() {
     let Some(bank) = Bank::open(302, 1).await else { return };
-    bank.at.fund(tokens(100)).await.unwrap();
+    bank.fund(tokens(100)).await;
     bank.earn(1, 3 * DOLLAR).await;
     bank.give().await;
     bank.days(4).await;
@@ -110,7 +114,7 @@ async fn a_refused_tree_is_decided_anew_and_proposed_again() {
 #[tokio::test]
 async fn a_provider_that_claims_for_itself_is_paid_once() {
     let Some(bank) = Bank::open(303, 1).await else { return };
-    bank.at.fund(tokens(100)).await.unwrap();
+    bank.fund(tokens(100)).await;
     bank.earn(1, 3 * DOLLAR).await;
     bank.give().await;
     bank.days(4).await;

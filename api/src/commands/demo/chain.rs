@@ -39,7 +39,7 @@ pub(super) async fn run(dir: &Path) -> Result<(), Error> {
 
 async fn tell(bank: &Bank) -> Result<(), Error> {
     println!("  distributor {}, token {}", bank.at.domain.distributor, bank.at.token);
-    bank.at.fund(TokenAmount::from(FUNDED)).await?;
+    bank.fill(TokenAmount::from(FUNDED)).await?;
     bank.at.set_blocked(bank::account(REFUSED), true).await?;
     for epoch in 1..=EPOCHS {
         step(&format!("epoch {epoch}: {PROVIDERS} providers work and are given receipts"));

@@ -152,8 +152,9 @@ impl Endpoint {
         Ok(self.get::<_, U64>("eth_getTransactionCount", (account, at.text())).await?.to())
     }
 
-    pub(super) async fn balance(&self, account: Address) -> Result<u128, Error> {
-        let wei: alloy_primitives::U256 = self.get("eth_getBalance", (account, "latest")).await?;
+    /// What an account has to pay gas with, in wei.
+    pub(super) async fn balance(&self, account: Address, at: At) -> Result<u128, Error> {
+        let wei: alloy_primitives::U256 = self.get("eth_getBalance", (account, at.text())).await?;
         Ok(wei.saturating_to())
     }
 

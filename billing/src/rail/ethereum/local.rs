@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::bindings::{PayoutDistributor, amount, claim, ours, theirs, units};
-use super::client::{Endpoint, Receipt};
+use super::client::{At, Endpoint, Receipt};
 use crate::Error;
 use crate::rail::ChainConfig;
 
@@ -196,11 +196,28 @@ impl Deployed {
         Ok(ChainConfig {
             rpc_url: Some(url.to_owned().into()),
             token: self.token,
+            treasury: self.chain.accounts.get(TREASURY).copied().map(ours),
             keystore: Some(keystore),
             keystore_password_file: Some(password),
             tick_ms: 500,
             ..ChainConfig::default()
         })
+    }
+
+    /// What the proposer has to pay gas with, in wei.
+    ///
+    /// # Errors
+    /// [`Error::ChainAway`].
+    pub async fn gas(&self) -> Result<TokenAmount, Error> {
+        Ok(self.chain.endpoint.balance(self.chain.account(PROPOSER)?, At::Latest).await?.into())
+    }
+
+    /// Has the tree that waits count, as anybody may once its delay is over.
+    ///
+    /// # Errors
+    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    pub async fn activate(&self) -> Result<(), Error> {
+        self.chain.send(ANYBODY, theirs(self.domain.distributor), PayoutDistributor::activateCall {}).await
     }
 
     /// Puts tokens into the contract, made of nothing.

@@ -22,6 +22,8 @@ const AVERAGED_S: u64 = 1_800;
 const MOST_ROUNDS: u32 = 500;
 /// How far from a dollar a token that is meant to be one may be, in hundredths of a percent.
 const PEG_BPS: u32 = 100;
+/// Digits behind the point of what gas is paid with.
+const GAS_DECIMALS: u8 = 18;
 /// A dollar, in nano-USD.
 const DOLLAR: i128 = 1_000_000_000;
 
@@ -48,9 +50,18 @@ impl Feed {
     /// # Errors
     /// [`Error::ChainKey`] for an address that is none.
     pub fn open(config: &ChainConfig, chain_id: u64, token_decimals: u8) -> Result<Option<Self>, Error> {
-        let (Some(url), Some(feed)) = (&config.rpc_url, &config.feed) else { return Ok(None) };
+        Self::of(config, config.feed.as_ref(), chain_id, token_decimals)
+    }
+
+    /// The feed of what gas is paid with, likewise.
+    pub(super) fn of_gas(config: &ChainConfig, chain_id: u64) -> Result<Option<Self>, Error> {
+        Self::of(config, config.gas_feed.as_ref(), chain_id, GAS_DECIMALS)
+    }
+
+    fn of(config: &ChainConfig, feed: Option<&FeedConfig>, chain_id: u64, decimals: u8) -> Result<Option<Self>, Error> {
+        let (Some(url), Some(feed)) = (&config.rpc_url, feed) else { return Ok(None) };
         let endpoint = Endpoint::new(url, "first", config.timeout())?;
-        Ok(Some(Self { endpoint, config: feed.clone(), chain_id, decimals: token_decimals }))
+        Ok(Some(Self { endpoint, config: feed.clone(), chain_id, decimals }))
     }
 
     async fn ask(&self, at: Timestamp) -> Result<PriceRef, NoPrice> {

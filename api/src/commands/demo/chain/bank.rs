@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use billing::account::{AccountKind, LedgerAccount};
 use billing::config::Pricing;
+use billing::fx::{self, Purchase};
 use billing::ledger::Coin;
 use billing::outcome::CountedBy;
 use billing::rail::local::{ACTIVATION_DELAY_S, Deployed, LocalChain, State};
@@ -41,6 +42,9 @@ const MOST_TURNS: usize = 60;
 const NANO_PER_UNIT: u32 = 1_000;
 /// Base units an epoch may add at most.
 const EPOCH_CAP: u128 = 1_000_000_000_000;
+
+/// What each purchase of coins is said to have taken: on a chain of this machine they are made of nothing.
+const PAID: NanoUsd = NanoUsd::from_dollars(1_000);
 
 /// Who pays for everything.
 const CUSTOMER: u128 = 1;
@@ -107,6 +111,8 @@ impl Bank {
         let epochs = Epochs::new(receipts.clone(), payouts).with_rail(Arc::new(rail.clone()));
         let bank = Self { db, env, clock, billing, price, receipts, epochs, rail, at, embedded };
         bank.fund().await?;
+        let gas = bank.at.gas().await?;
+        bank.buy(Coin::Ether, gas, "gas").await?;
         for n in 1..=providers {
             bank.join(n).await?;
         }
@@ -132,6 +138,20 @@ impl Bank {
             expires_at: None,
         };
         billing::grant(&mut tx, &self.env, &new).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Books what the payout contract is filled with as bought, and fills it.
+    pub(super) async fn fill(&self, amount: TokenAmount) -> Result<(), Error> {
+        self.buy(Coin::Token(self.at.domain.chain_id, self.at.token), amount, "tokens").await?;
+        Ok(self.at.fund(amount).await?)
+    }
+
+    async fn buy(&self, coin: Coin, amount: TokenAmount, name: &str) -> Result<(), Error> {
+        let bought = Purchase { coin, amount, paid: PAID, name: name.to_owned() };
+        let mut tx = self.db.begin().await?;
+        fx::buy(&mut tx, &self.env, &bought).await?;
         tx.commit().await?;
         Ok(())
     }
