@@ -72,15 +72,10 @@ impl Billing {
         let (buffer, queue) = Buffer::new(config.settlement.clone());
         let (keeper, buffer) = (Arc::new(keeper), Arc::new(buffer));
         keeper.join().await?;
-        let writer = Writer {
-            db: db.clone(),
-            env: env.clone(),
-            buffer: Arc::clone(&buffer),
-            keeper: Arc::clone(&keeper),
-            queue,
-        };
+        let writer =
+            Writer { db: db.clone(), env: env.clone(), buffer: Arc::clone(&buffer), keeper: Arc::clone(&keeper) };
         let (loops, writer_stop) = (Shutdown::new(), CancellationToken::new());
-        let writer = tokio::spawn(writer.run(writer_stop.clone()));
+        let writer = tokio::spawn(writer.run(queue, writer_stop.clone()));
         let parts = run::Parts {
             db: db.clone(),
             env: env.clone(),

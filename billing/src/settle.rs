@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use protocol::{NanoUsd, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Error;
 use crate::config::{AckMode, Settling};
@@ -20,6 +20,10 @@ use crate::hold::Parts;
 use crate::store::rows::UsageRow;
 
 pub(crate) use writer::Writer;
+
+/// Flushes under way at once. The second begins only where a whole batch waits: a flush keeps one core of the
+/// database busy, and flushes of fewer rows would only cost more commits.
+const MOST_FLUSHES: usize = 2;
 
 /// A settled request on its way into the books.
 pub(crate) struct Entry {
@@ -59,8 +63,12 @@ pub(crate) struct Buffer {
     config: Settling,
     sender: mpsc::UnboundedSender<Entry>,
     queued: AtomicUsize,
-    /// When the oldest row being written was settled, in microseconds; 0 when none is.
-    writing_since: AtomicI64,
+    /// Those of them that no flush has taken.
+    waiting: AtomicUsize,
+    /// For each flush under way, when the oldest of its rows was settled, in microseconds; 0 stands for none.
+    writing_since: [AtomicI64; MOST_FLUSHES],
+    /// Told when a whole batch waits.
+    crowd: Notify,
 }
 
 impl Entry {
@@ -101,7 +109,24 @@ impl Buffer {
     /// and [`Buffer::admit`] stops new requests long before memory is short.
     pub fn new(config: Settling) -> (Self, mpsc::UnboundedReceiver<Entry>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { config, sender, queued: AtomicUsize::new(0), writing_since: AtomicI64::new(0) }, receiver)
+        let writing_since = [const { AtomicI64::new(0) }; MOST_FLUSHES];
+        let (queued, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        (Self { config, sender, queued, waiting, writing_since, crowd: Notify::new() }, receiver)
+    }
+
+    /// Whether a whole batch waits.
+    fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) >= self.batch_rows()
+    }
+
+    /// Says that so many rows wait no longer.
+    fn taken(&self, rows: usize) {
+        self.waiting.fetch_sub(rows, Ordering::AcqRel);
+    }
+
+    /// Most rows of one flush.
+    fn batch_rows(&self) -> usize {
+        self.config.batch_rows.max(1)
     }
 
     /// Whether a new request may be served.
@@ -118,10 +143,9 @@ impl Buffer {
 
     /// How long the oldest row being written has waited.
     pub fn oldest(&self, now: Timestamp) -> Duration {
-        match self.writing_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => now.since(Timestamp::from_unix_micros(since)),
-        }
+        let under_way =
+            self.writing_since.iter().map(|since| since.load(Ordering::Relaxed)).filter(|since| *since != 0);
+        under_way.min().map_or(Duration::ZERO, |since| now.since(Timestamp::from_unix_micros(since)))
     }
 
     /// Rows not written yet.
@@ -132,8 +156,11 @@ impl Buffer {
     /// Counts rows as being written until the guard is dropped, however that comes about.
     fn writing(&self, batch: &[Entry]) -> Writing<'_> {
         let oldest = batch.iter().map(|entry| entry.settled_at).min().unwrap_or_default();
-        self.writing_since.store(oldest.unix_micros(), Ordering::Relaxed);
-        Writing { buffer: self, rows: batch.len() }
+        let free = |slot: &&AtomicI64| {
+            let taken = slot.compare_exchange(0, oldest.unix_micros(), Ordering::Relaxed, Ordering::Relaxed);
+            taken.is_ok()
+        };
+        Writing { buffer: self, rows: batch.len(), since: self.writing_since.iter().find(free) }
     }
 
     pub fn push(&self, mut entry: Entry) -> Ack {
@@ -144,9 +171,15 @@ impl Buffer {
             receiver
         });
         self.queued.fetch_add(1, Ordering::AcqRel);
+        // Counted before it is sent: a flush never takes what is not counted.
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel) + 1;
         if let Err(refused) = self.sender.send(entry) {
             self.queued.fetch_sub(1, Ordering::AcqRel);
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
             tracing::error!(request.id = %refused.0.row.request, "settled after the writer stopped: not booked");
+        }
+        if waiting == self.batch_rows() {
+            self.crowd.notify_one();
         }
         let timeout = Duration::from_millis(self.config.ack_timeout_ms);
         Ack { charge, booked, timeout, timer: None }
@@ -157,11 +190,14 @@ impl Buffer {
 struct Writing<'a> {
     buffer: &'a Buffer,
     rows: usize,
+    since: Option<&'a AtomicI64>,
 }
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        self.buffer.writing_since.store(0, Ordering::Relaxed);
+        if let Some(since) = self.since {
+            since.store(0, Ordering::Relaxed);
+        }
         self.buffer.queued.fetch_sub(self.rows, Ordering::AcqRel);
     }
 }

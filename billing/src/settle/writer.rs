@@ -1,4 +1,5 @@
-//! The one task that writes the buffer: it takes what is there, commits it, and takes again.
+//! The one task that writes the buffer: it takes what is there, commits it, and takes again. Where a whole batch
+//! waits meanwhile, that is written beside the one under way: the database uses a core for each.
 //!
 //! Nothing stops it for long: a database that is away is waited for, a connection without another end is given up,
 //! a day without partitions gets them, a row the books refuse is isolated and parked, and a panic costs a retry.
@@ -8,13 +9,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use protocol::{Env, FlushId, RequestId};
 use sqlx::{Connection as _, PgPool};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Booked, Buffer, Entry};
+use super::{Booked, Buffer, Entry, MOST_FLUSHES};
 use crate::calendar;
 use crate::config::AckMode;
 use crate::lease::keeper::Keeper;
@@ -38,7 +40,6 @@ pub(crate) struct Writer {
     pub env: Env,
     pub buffer: Arc<Buffer>,
     pub keeper: Arc<Keeper>,
-    pub queue: mpsc::UnboundedReceiver<Entry>,
 }
 
 /// What came of a group of rows.
@@ -52,38 +53,39 @@ enum Written {
 impl Writer {
     /// Ends when `stop` is cancelled; what is still queued then is lost to the platform, so cancel it
     /// only once the buffer is empty or the deadline for that is over.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let most = self.buffer.config.batch_rows.max(1);
+    pub async fn run(self, mut queue: mpsc::UnboundedReceiver<Entry>, stop: CancellationToken) {
+        let most = self.buffer.batch_rows();
         let mut batch = Vec::with_capacity(most);
+        let mut flushes = FuturesUnordered::new();
         loop {
+            let crowded = self.buffer.is_crowded();
+            let takes = flushes.is_empty() || (crowded && flushes.len() < MOST_FLUSHES);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                taken = self.queue.recv_many(&mut batch, most) => if taken == 0 { return },
-            }
-            self.gather(&mut batch, most).await;
-            let writing = AssertUnwindSafe(self.write(std::mem::take(&mut batch))).catch_unwind();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                done = writing => if done.is_err() {
-                    // Flushing has its own net: only telling what became of rows can come here.
-                    metrics::counter!("steelyard_billing_settle_panics").increment(1);
-                    tracing::error!("the settle writer panicked over a batch and goes on with the next");
+                Some(done) = flushes.next() => tell(&done),
+                taken = queue.recv_many(&mut batch, most), if takes => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.gather(&mut queue, &mut batch, most).await;
+                    self.buffer.taken(batch.len());
+                    flushes.push(AssertUnwindSafe(self.write(std::mem::take(&mut batch))).catch_unwind());
                 }
+                () = self.buffer.crowd.notified(), if !takes && !crowded => {}
             }
         }
     }
 
     /// Where nobody waits for the commit, lets a batch grow for a moment before it is written.
-    async fn gather(&mut self, batch: &mut Vec<Entry>, most: usize) {
+    async fn gather(&self, queue: &mut mpsc::UnboundedReceiver<Entry>, batch: &mut Vec<Entry>, most: usize) {
         let config = &self.buffer.config;
-        if config.ack == AckMode::Durable || config.fast_gather_ms == 0 {
+        if config.ack == AckMode::Durable || config.fast_gather_ms == 0 || batch.len() >= most {
             return;
         }
         tokio::time::sleep(Duration::from_millis(config.fast_gather_ms)).await;
         while batch.len() < most
-            && let Ok(entry) = self.queue.try_recv()
+            && let Ok(entry) = queue.try_recv()
         {
             batch.push(entry);
         }
@@ -239,6 +241,14 @@ impl Writer {
         let mut line = Line::open(&self.db).await?;
         let parked = answer(FLUSH_TIMEOUT.0, quarantine::insert(&mut line, row, error)).await;
         line.hang_up(parked)
+    }
+}
+
+/// Flushing has its own net: only saying what became of rows can panic past it.
+fn tell(done: &std::thread::Result<()>) {
+    if done.is_err() {
+        metrics::counter!("steelyard_billing_settle_panics").increment(1);
+        tracing::error!("the settle writer panicked over a batch and goes on with the next");
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use billing::{AckMode, Booked, HoldRequest, Outcome};
 use protocol::env::SeededEntropy;
 use protocol::time::{Clock, ManualClock};
-use protocol::{Env, OrganizationId, Timestamp};
+use protocol::{Env, Id as _, OrganizationId, Timestamp};
 
-use crate::fixture::{World, id, nano, quiet, settlement};
+use crate::fixture::{self, World, id, nano, quiet, settlement};
 
 fn account() -> OrganizationId {
     id(1)
@@ -124,6 +124,39 @@ async fn a_batch_is_booked_once_whatever_its_order_and_repeats() {
     world.billing.stop().await.unwrap();
     let expected: i64 = (0..60).sum();
     assert_eq!(world.available(account()).await, 1_000_000 - expected);
+    world.assert_green().await;
+}
+
+#[tokio::test]
+async fn a_whole_batch_is_not_held_up_by_the_flush_before_it() {
+    const ROWS: usize = 8;
+    let mut config = quiet();
+    config.settlement.batch_rows = ROWS;
+    let world = World::with(32, config).await;
+    let other = id(2);
+    world.fund(account(), 1_000).await;
+    world.fund(other, 100_000).await;
+    // The provider's account comes with its first attempt, and that flush has it to itself.
+    world.spend(100, 10).await;
+    let slow = world.hold(100).await.unwrap();
+    let mut holds = Vec::new();
+    for _ in 0..ROWS {
+        holds.push(world.billing.hold(fixture::ask(&world.env, other, 100)).await.unwrap());
+    }
+    // Whoever has the lease keeps the first flush waiting.
+    let mut blocker = world.db.begin().await.unwrap();
+    let locked = sqlx::query("select from leases where account_id = $1 for update").bind(account().uuid());
+    locked.execute(&mut *blocker).await.unwrap();
+    let slow = slow.settle(world.settlement(10));
+    world.until("the first flush waits", async || world.waiting_for_a_lock().await.is_some()).await;
+    let quick: Vec<_> = holds.into_iter().map(|hold| hold.settle(world.settlement(10))).collect();
+    for ack in quick {
+        assert_eq!(ack.await, Booked::Durable);
+    }
+    assert_eq!(world.billing.queued(), 1);
+    blocker.rollback().await.unwrap();
+    assert_eq!(slow.await, Booked::Durable);
+    world.billing.stop().await.unwrap();
     world.assert_green().await;
 }
 
