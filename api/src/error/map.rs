@@ -92,10 +92,7 @@ impl From<billing::Error> for ApiError {
             | B::Bundle { .. }
             | B::Artefacts(_)
             | B::NoCase { .. }
-            | B::ChainAway { .. }
-            | B::ChainDoubt { .. }
-            | B::ChainRefuses { .. }
-            | B::ChainKey { .. } => Self::internal(&error),
+            | B::Chain(_) => Self::internal(&error),
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

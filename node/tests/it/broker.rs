@@ -57,6 +57,8 @@ pub struct Seen {
     /// Signatures that were sent.
     pub proofs: Vec<String>,
     pub tunnels: Vec<SendRequest<ChannelBody>>,
+    /// What is answered about the provider's money, by the end of the path.
+    pub purse: HashMap<&'static str, String>,
 }
 
 pub struct Broker {
@@ -245,6 +247,13 @@ async fn handle(state: Arc<Mutex<Seen>>, mut request: Request<Incoming>) -> Resu
     let if_match = request.headers().get("if-match").map(|etag| etag.to_str().unwrap().to_owned());
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let Some(told) = state.lock().purse.get(last.as_str()) {
+        let is_public = last == "manifest";
+        let refused = || refusal(StatusCode::UNAUTHORIZED, "invalid_api_key");
+        let shown = is_public || bearer == format!("Bearer {PROVIDER_KEY}");
+        // Byte for byte: documents are hashed.
+        return Ok(if shown { Response::new(Bytes::from(told.clone()).into()) } else { refused() });
+    }
     let open = ["nodes", "sessions", "providers", "verify", "live", "bandwidth"].contains(&last.as_str())
         || last.starts_with("node_");
     if !open && !known(&state, &bearer) {

@@ -1,10 +1,10 @@
 //! Whether the contract has what the ledger says.
 
+use onchain::At;
+use onchain::contract::{Erc20, PayoutDistributor, amount, theirs};
 use protocol::token::TokenAmount;
 
 use super::Ethereum;
-use super::bindings::{Erc20, PayoutDistributor, amount, theirs};
-use super::client::At;
 use crate::Error;
 use crate::account::{AccountKind, LedgerAccount};
 use crate::ledger::Coin;
@@ -15,7 +15,7 @@ impl Ethereum {
     /// Compares what the contract owed, had paid and held at the last booked block with the books.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::Database`].
+    /// [`Error::Chain`]; [`Error::Database`].
     pub async fn compare(&self) -> Result<Check, Error> {
         let name = "the contract owes, has paid and holds what the ledger says";
         let mut tx = snapshot(self.db()).await?;
