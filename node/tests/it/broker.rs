@@ -244,10 +244,11 @@ async fn handle(state: Arc<Mutex<Seen>>, mut request: Request<Incoming>) -> Resu
             .header("upgrade", header::TUNNEL_UPGRADE);
         return Ok(switching.body(Full::default()).unwrap());
     }
+    let is_next_page = request.uri().query().is_some_and(|query| query.contains("&page="));
     let if_match = request.headers().get("if-match").map(|etag| etag.to_str().unwrap().to_owned());
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if let Some(told) = state.lock().purse.get(last.as_str()) {
+    if let Some(told) = state.lock().purse.get(if is_next_page { "next page" } else { &last }) {
         let is_public = last == "manifest";
         let refused = || refusal(StatusCode::UNAUTHORIZED, "invalid_api_key");
         let shown = is_public || bearer == format!("Bearer {PROVIDER_KEY}");

@@ -143,9 +143,12 @@ async fn claimed(config: &NodeConfig, options: &Options) -> Result<String, Error
 async fn earnings_are_added_up_over_pages_and_told_with_the_balance() {
     let broker = Broker::start().await;
     let line = |gross: &str, fee: &str, net: &str| json!({ "attempts": 2, "gross": gross, "fee": fee, "net": net });
-    let results = json!([line("1.1", "0.1", "1"), line("2.2", "0.2", "2")]);
-    let page = json!({ "data": [{ "results": results }, { "results": [] }], "next_page": null });
-    broker.seen.lock().purse.insert("earnings", page.to_string());
+    let page = |line: Value, next: Value| {
+        json!({ "data": [{ "results": [line] }, { "results": [] }], "next_page": next }).to_string()
+    };
+    let first = page(line("1.1", "0.1", "1"), json!("page_1800000000"));
+    broker.seen.lock().purse.insert("earnings", first);
+    broker.seen.lock().purse.insert("next page", page(line("2.2", "0.2", "2"), Value::Null));
     broker.seen.lock().purse.insert("balance", json!(balance(broker.provider, None)).to_string());
     let told = earnings::fetch(&config(&broker), 7, Timestamp::from_unix_seconds(1_800_000_000)).await.unwrap();
     assert_eq!((told.attempts, told.gross_usd, told.fee_usd, told.net_usd), (4, usd("3.3"), usd("0.3"), usd("3")));
