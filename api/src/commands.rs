@@ -87,6 +87,9 @@ pub enum Error {
     /// Money could not be set up.
     #[error("billing: {0}")]
     Billing(#[from] billing::Error),
+    /// A chain could not be used.
+    #[error("chain: {0}")]
+    Chain(#[from] onchain::Error),
     /// The pool could not be set up.
     #[error("scheduler: {0}")]
     Scheduler(#[from] scheduler::Error),

@@ -63,7 +63,7 @@ use utoipa::{Modify, OpenApi};
         provider_paths::get_epoch_manifest, provider_paths::list_payouts, provider_paths::get_payout,
         provider_paths::get_payout_statement, provider_paths::get_payout_bundle, provider_paths::verify_payout,
         provider_paths::get_payout_account, provider_paths::change_payout_account,
-        provider_paths::cancel_payout_account_change, provider_paths::list_earnings, provider_paths::time_bandwidth,
+        provider_paths::cancel_payout_account_change, provider_paths::list_earnings, provider_paths::get_balance, provider_paths::time_bandwidth,
         card_paths::list_topups, card_paths::create_topup, card_paths::retrieve_topup, card_paths::create_refund,
         card_paths::list_payment_methods, card_paths::create_payment_method, card_paths::retrieve_payment_method,
         card_paths::delete_payment_method, card_paths::set_default_payment_method, card_paths::retrieve_auto_recharge,

@@ -2,6 +2,7 @@
 
 mod access;
 pub mod auto_recharge;
+pub mod balance;
 pub mod bandwidth;
 pub mod challenges;
 pub mod credits;

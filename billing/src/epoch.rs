@@ -10,6 +10,7 @@ use std::time::Duration;
 use platform::shutdown::Shutdown;
 use platform::worker::{self, Next, Worker};
 use protocol::Timestamp;
+use protocol::typed::Domain;
 
 use crate::artefact::{Artefacts, Folder};
 use crate::payout::{Blocklist, PayoutRail, PriceReference, Screening, StableDollar};
@@ -64,6 +65,12 @@ impl Epochs {
     #[must_use]
     pub fn with_screening(self, screening: Arc<dyn Screening>) -> Self {
         Self { screening, ..self }
+    }
+
+    /// Where they are paid.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        self.receipts.domain()
     }
 
     /// How payouts are configured.

@@ -242,37 +242,6 @@ pub enum Error {
         /// Which.
         case: CaseId,
     },
-    /// An endpoint of the chain gave no answer, or none that could be read.
-    #[error("the {endpoint} endpoint of the chain did not answer {method}")]
-    ChainAway {
-        /// Which of ours.
-        endpoint: &'static str,
-        /// What was asked.
-        method: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The chain tells what can't be, or endpoints tell different things: nothing is booked before that ends.
-    #[error("what the chain tells is not believed: {reason}")]
-    ChainDoubt {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The contract would refuse a call, so it is not made.
-    #[error("the contract refuses to {wish}: {reason}")]
-    ChainRefuses {
-        /// What was wished for.
-        wish: String,
-        /// In its words.
-        reason: String,
-    },
-    /// The chain's configuration or key is of no use.
-    #[error("payouts.chain can't be used: {reason}")]
-    ChainKey {
-        /// What is wrong.
-        reason: String,
-    },
     /// Coins that can't be booked or valued so.
     #[error("{what}: {reason}")]
     Coins {
@@ -281,6 +250,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The chain payouts are made on can't be used now, or not like this.
+    #[error(transparent)]
+    Chain(#[from] onchain::Error),
     /// The ledger can't be reached now, and no lease covers the request.
     #[error("the ledger cannot be reached")]
     Database(#[from] sqlx::Error),

@@ -24,6 +24,7 @@ mod name;
 pub mod outcome;
 pub mod payout;
 pub mod price_book;
+pub mod purse;
 pub mod quarantine;
 pub mod rail;
 pub mod receipt;

@@ -8,5 +8,4 @@ mod config;
 mod ethereum;
 
 pub use config::{ChainConfig, FeedConfig};
-pub use ethereum::local;
 pub use ethereum::{Ethereum, Feed, Gas, positions, spawn};

@@ -42,6 +42,7 @@ pub(crate) mod partitions;
 pub mod payees;
 pub mod payout_accounts;
 pub mod prices;
+pub mod purses;
 pub(crate) mod quarantine;
 pub mod receipt_cases;
 pub mod receipt_keys;

@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use protocol::{header, version};
 use rustls::ClientConfig;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -19,6 +20,10 @@ use crate::{Error, body};
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest answer read: a full set of offers stays far below it.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// As long as a day's receipts may take over a slow line.
+const LARGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// A busy provider's day: some hundred thousand receipts.
+const MAX_LARGE_BYTES: usize = 512 << 20;
 /// Idle connections outlive the time between two heartbeats.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -38,6 +43,8 @@ pub struct Call<'a> {
     bearer: Option<&'a str>,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    timeout: Duration,
+    most_bytes: usize,
 }
 
 impl Client {
@@ -69,7 +76,16 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(HeaderName::from_static(header::PROTOCOL), HeaderValue::from(version::CURRENT));
-        Call { client: self, method, path: path.into(), bearer: None, headers, body: None }
+        Call {
+            client: self,
+            method,
+            path: path.into(),
+            bearer: None,
+            headers,
+            body: None,
+            timeout: CALL_TIMEOUT,
+            most_bytes: MAX_ANSWER_BYTES,
+        }
     }
 }
 
@@ -84,6 +100,18 @@ impl<'a> Call<'a> {
     pub fn bearer(mut self, secret: &'a str) -> Self {
         self.bearer = Some(secret);
         self
+    }
+
+    /// Shows the provider key.
+    #[must_use]
+    pub fn provider(self, key: &'a SecretString) -> Self {
+        self.bearer(key.expose_secret())
+    }
+
+    /// Expects the documents of a payout: they may be large, and take their time.
+    #[must_use]
+    pub fn large(self) -> Self {
+        Self { timeout: LARGE_TIMEOUT, most_bytes: MAX_LARGE_BYTES, ..self }
     }
 
     /// Adds a header.
@@ -157,12 +185,12 @@ impl<'a> Call<'a> {
         let exchange = async {
             let response = self.client.pool.request(request).await.map_err(|e| unreachable(chain(&e)))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = Limited::new(body, self.most_bytes).collect().await;
             let bytes = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            Ok((head.status, head.headers, bytes))
+            Ok::<_, Error>((head.status, head.headers, bytes))
         };
-        let Ok(answer) = tokio::time::timeout(CALL_TIMEOUT, exchange).await else {
-            return Err(unreachable("no answer within 15 s".into()));
+        let Ok(answer) = tokio::time::timeout(self.timeout, exchange).await else {
+            return Err(unreachable(format!("no answer within {} s", self.timeout.as_secs())));
         };
         let (status, headers, bytes) = answer?;
         if status.is_success() { Ok((status, headers, bytes)) } else { Err(refusal(status, &bytes)) }

@@ -62,6 +62,12 @@ pub enum Error {
     /// The engine can't be reached, started or understood.
     #[error("engine: {0}")]
     Engine(String),
+    /// A payout is not what its documents say.
+    #[error("NOT verified: {0}")]
+    Unverified(#[from] protocol::bundle::Flaw),
+    /// The chain can't be asked, or refuses.
+    #[error(transparent)]
+    Chain(#[from] onchain::Error),
     /// Key material on disk is damaged or was not made by this program.
     #[error("key: {0}")]
     Key(String),
@@ -95,7 +101,13 @@ impl Error {
                 status.is_server_error()
                     || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             }
-            Self::Config(_) | Self::File { .. } | Self::Key(_) | Self::Challenge(_) | Self::Removed(_) => false,
+            Self::Chain(error) => matches!(error, onchain::Error::Away { .. }),
+            Self::Config(_)
+            | Self::File { .. }
+            | Self::Key(_)
+            | Self::Challenge(_)
+            | Self::Removed(_)
+            | Self::Unverified(_) => false,
         }
     }
 }

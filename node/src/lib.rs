@@ -6,12 +6,14 @@
 //! in one process.
 
 pub mod body;
+pub mod claim;
 pub mod client;
 pub mod config;
 mod connect;
 mod control;
 pub mod credit;
 pub mod doctor;
+pub mod earnings;
 pub mod engine;
 mod error;
 pub mod fleet;
@@ -20,6 +22,7 @@ pub mod inventory;
 pub mod keys;
 pub mod meter;
 mod offers;
+mod purse;
 pub mod register;
 mod reports;
 mod run;

@@ -11,10 +11,11 @@ use node::doctor::{self, Outcome};
 use node::engine::supervise::Spec;
 use node::engine::{Attached, Supervised};
 use node::register::{self, Applicant};
-use node::{Engine, Error, Simulated, client::Client, systemd};
+use node::{Engine, Error, Simulated, claim, client::Client, earnings, systemd};
 use protocol::Env;
 use protocol::bundle::Bundle;
 use protocol::session::{DrainRequest, NodeView};
+use protocol::wallet::Address;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +96,38 @@ enum Command {
         /// The folder.
         dir: PathBuf,
     },
+    /// Show what you earned, and where the money is: pending, held, released, paid.
+    #[command(
+        after_help = "pending   earned, and not released yet: users may still dispute what they paid (three days)
+held      released, and kept back: a case that a person decides, a change of account, a missing account
+released  waiting for the next daily payout, or in a payout tree for you to claim
+paid      in your payout account, and final on the chain
+
+Needs the provider key of the configuration, or STEELYARD_PROVIDER_KEY."
+    )]
+    Earnings {
+        #[command(flatten)]
+        config: Config,
+        /// Days that gross, fee and net are of, today included.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=i64::from(earnings::MAX_DAYS)))]
+        days: u32,
+        /// Machine-readable.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Claim your tokens at the payout contract, after checking offline that they are right.
+    #[command(
+        after_help = "The broker claims for everybody by itself; this is for whoever will not wait for it, or not rely on it.
+
+  steelyard-node claim                            checks, and prints the call for any wallet
+  steelyard-node claim --rpc URL                  asks the contract what it would pay, too
+  steelyard-node claim --rpc URL --keystore gas.json --password-file gas.pass
+                                                  sends it, and waits for its block
+
+The tokens go to the payout account of your leaf, whoever sends the call and pays its gas. A leaf holds everything
+since the beginning and the contract pays what was not paid before: claiming twice pays once."
+    )]
+    Claim(Box<Claim>),
     /// Print a systemd unit.
     Systemd(Config),
 }
@@ -140,6 +173,33 @@ struct Register {
     state_dir: PathBuf,
 }
 
+#[derive(Args)]
+struct Claim {
+    #[command(flatten)]
+    config: Config,
+    /// The JSON-RPC of the chain the leaf is for.
+    #[arg(long, value_name = "URL", env = "STEELYARD_RPC_URL", hide_env_values = true)]
+    rpc: Option<String>,
+    /// An encrypted keystore file whose account pays the gas; it need not be the one that is paid.
+    #[arg(long, value_name = "FILE", requires_all = ["rpc", "password_file"])]
+    keystore: Option<PathBuf>,
+    /// A file with the keystore's password in its first line.
+    #[arg(long, value_name = "FILE", requires = "keystore")]
+    password_file: Option<PathBuf>,
+    /// Do everything but send.
+    #[arg(long)]
+    dry_run: bool,
+    /// The broker's receipt key, where you know it: a claim that anybody else signed is refused.
+    #[arg(long, value_name = "ADDRESS")]
+    signer: Option<Address>,
+    /// The most the gas may cost, in millionths of the chain's coin.
+    #[arg(long, value_name = "AMOUNT", default_value_t = 50_000)]
+    fee_limit_micro_eth: u32,
+    /// Seconds to wait for the block.
+    #[arg(long, default_value_t = 600)]
+    wait_s: u32,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -175,6 +235,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Doctor { config, json } => return Ok(examine(&load(&config.config)?, json).await),
         Command::Vouch { config, wallet_key_file } => vouch(&load(&config.config)?, &wallet_key_file)?,
         Command::VerifyPayout { dir } => verify_payout(&dir)?,
+        Command::Earnings { config, days, json } => show_earnings(&load(&config.config)?, days, json).await?,
+        Command::Claim(options) => claim_payout(*options).await?,
         Command::Systemd(options) => {
             let drain_s = load(&options.config).map_or(30, |config| config.drain_s);
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/steelyard-node".into());
@@ -309,6 +371,29 @@ fn verify_payout(dir: &Path) -> Result<(), Error> {
     println!("contract   {} must have root {}", statement.domain.distributor, verified.leaves_root);
     println!("           and manifest {}, signed by {}", verified.manifest_hash, statement.signer);
     Ok(())
+}
+
+async fn show_earnings(config: &NodeConfig, days: u32, json: bool) -> Result<(), Error> {
+    let earnings = earnings::fetch(config, days, Env::system().now()).await?;
+    if json {
+        println!("{}", serde_json::json!(earnings));
+    } else {
+        print!("{earnings}");
+    }
+    Ok(())
+}
+
+async fn claim_payout(options: Claim) -> Result<(), Error> {
+    let config = load(&options.config.config)?;
+    let options = claim::Options {
+        signer: options.signer,
+        rpc: options.rpc.map(Into::into),
+        keystore: options.keystore.zip(options.password_file),
+        dry_run: options.dry_run,
+        fee_limit_micro_eth: options.fee_limit_micro_eth,
+        wait_s: options.wait_s,
+    };
+    claim::run(&config, &options, |line| println!("{line}")).await
 }
 
 async fn status(config: &NodeConfig) -> Result<(), Error> {

@@ -16,6 +16,7 @@ pub mod money;
 pub mod offer;
 pub mod payout;
 pub mod price;
+pub mod purse;
 pub mod receipt;
 pub mod session;
 #[cfg(feature = "sqlx")]

@@ -58,6 +58,18 @@ impl TokenAmount {
         (borrow == 0).then_some(Self(rest))
     }
 
+    /// In whole tokens of so many digits, as people write it.
+    #[must_use]
+    pub fn in_tokens(self, decimals: u8) -> String {
+        let (digits, places) = (self.to_string(), usize::from(decimals));
+        if places == 0 {
+            return digits;
+        }
+        let padded = format!("{digits:0>width$}", width = places + 1);
+        let (whole, part) = padded.split_at(padded.len() - places);
+        format!("{whole}.{part}")
+    }
+
     /// Ten times itself and `digit`; `None` past the largest amount.
     fn shifted(self, digit: u8) -> Option<Self> {
         let (mut next, mut carry) = ([0; 32], u16::from(digit));
@@ -142,6 +154,13 @@ mod tests {
         for wrong in ["", "-1", "01", "1.0", "0x1", &format!("{MOST}0"), &MOST.replace("935", "936")] {
             assert_eq!(wrong.parse::<TokenAmount>(), Err(ParseTokenAmountError), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn people_read_amounts_in_whole_tokens() {
+        let told = |amount: u128, decimals| TokenAmount::from(amount).in_tokens(decimals);
+        assert_eq!((told(0, 6).as_str(), told(1, 6).as_str()), ("0.000000", "0.000001"));
+        assert_eq!((told(12_345_678, 6).as_str(), told(42, 0).as_str()), ("12.345678", "42"));
     }
 
     proptest! {

@@ -92,11 +92,8 @@ impl From<billing::Error> for ApiError {
             | B::Bundle { .. }
             | B::Artefacts(_)
             | B::NoCase { .. }
-            | B::ChainAway { .. }
-            | B::ChainDoubt { .. }
-            | B::ChainRefuses { .. }
-            | B::ChainKey { .. }
-            | B::Coins { .. } => Self::internal(&error),
+            | B::Coins { .. }
+            | B::Chain(_) => Self::internal(&error),
             B::PriceOutOfRange { .. } => Self::invalid("pricing", error.to_string()).with_code("invalid_value"),
             B::Database(error) => error.into(),
         }

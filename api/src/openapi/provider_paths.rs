@@ -189,6 +189,12 @@ operations! {
         responses((status = 200, description = "Buckets", body = p::EarningsPage)))]
     list_earnings;
 
+    /// Everything the provider has earned: what waits, what is held, what is released, what was paid, and what it can claim.
+    #[utoipa::path(get, path = "/v1/providers/{provider}/balance", operation_id = "getBalance", tag = "Providers", security(("provider" = [])),
+        params(("provider" = String, Path)),
+        responses((status = 200, description = "The balance", body = p::ProviderBalance)))]
+    get_balance;
+
     /// Takes bytes and gives bytes, for timing the line. At most 2 MiB either way.
     #[utoipa::path(post, path = "/v1/providers/{provider}/bandwidth", operation_id = "timeBandwidth", tag = "Providers", security(("provider" = [])),
         params(("provider" = String, Path), ("download_bytes" = Option<u32>, Query, description = "Bytes to answer with")),

@@ -149,6 +149,29 @@ objects! {
         object: String, model: Option<String>, node_id: Option<String>, offer_id: Option<String>, attempts: i64,
         gross: String, fee: String, net: String,
     }
+    /// All a provider has earned since the beginning, in four parts that add up to it. Dollars are decimal strings.
+    ProviderBalance {
+        /// Always `provider.balance`.
+        object: String,
+        provider: String,
+        earned_usd: String,
+        /// Not released yet.
+        pending_usd: String,
+        /// Released, and kept back for the reasons in `held_for`.
+        held_usd: String,
+        /// `case`, `payee_change`, `screening` or `no_payee`.
+        held_for: Vec<String>,
+        /// For the next payout, or in a tree and not claimed yet.
+        released_usd: String,
+        /// Paid by the contract, for good.
+        paid_usd: String,
+        tokens: Vec<ProviderTokens>,
+        claim: Option<ProviderClaim>,
+    }
+    /// What a payout contract owes and has paid a provider, in base units of its token.
+    ProviderTokens { chain_id: u64, distributor: String, token: String, decimals: u8, released: String, paid: String, }
+    /// The epoch whose tree is active, and the newest payout in it.
+    ProviderClaim { epoch: u64, payout: String, }
     /// Proof of a node's key.
     OpenSession { nonce: String, timestamp_ms: i64, signature: String, }
     /// A session.

@@ -124,6 +124,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/providers/{provider}/receipts/{receipt}", Key(Provider)),
     ("POST", "/providers/{provider}/receipts/{receipt}/dispute", Key(Provider)),
     ("GET", "/providers/{provider}/earnings", Key(Provider)),
+    ("GET", "/providers/{provider}/balance", Key(Provider)),
     ("GET", "/epochs/{epoch}/manifest", Anyone),
     ("GET", "/providers/{provider}/payouts", Key(Provider)),
     ("GET", "/providers/{provider}/payouts/{payout}", Key(Provider)),

@@ -16,7 +16,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{
-    bandwidth, challenges, earnings, heartbeats, models, nodes, offers, receipt_keys, receipts, reports, sessions,
+    balance, bandwidth, challenges, earnings, heartbeats, models, nodes, offers, receipt_keys, receipts, reports,
+    sessions,
 };
 use crate::check;
 use crate::error::ApiError;
@@ -44,6 +45,7 @@ pub fn routes() -> Router<AppState> {
         .merge(reports::routes())
         .merge(receipt_keys::routes())
         .merge(receipts::routes())
+        .merge(balance::routes())
         .merge(earnings::routes())
         .merge(bandwidth::routes())
 }

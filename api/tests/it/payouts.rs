@@ -86,6 +86,9 @@ async fn an_answer_becomes_a_receipt_a_statement_and_a_payout_that_anybody_can_c
     assert_eq!((&payout["receipts"], &payout["status"]), (&json!(1), &json!("frozen")), "{payouts}");
     let id = text(&payout["id"]);
     assert_eq!(own(&live, Method::GET, &format!("/payouts/{id}"), Value::Null).await.1["usd"], receipt["net_usd"]);
+    let (status, balance) = own(&live, Method::GET, "/balance", Value::Null).await;
+    assert_eq!((status, &balance["earned_usd"]), (200, &receipt["net_usd"]), "{balance}");
+    assert_eq!(balance["claim"], Value::Null, "no tree is active");
     let checked = own(&live, Method::GET, &format!("/payouts/{id}/verification"), Value::Null).await.1;
     assert_eq!((&checked["verified"], &checked["unsigned"]), (&json!(true), &json!(0)), "{checked}");
     let statement = own(&live, Method::GET, &format!("/payouts/{id}/statement"), Value::Null).await.1;

@@ -24,8 +24,8 @@ use self::flushes::Flushes;
 
 /// Requests per measurement: some seconds' worth.
 const ROWS: u32 = 80_000;
-/// Requests under way at once, as in a loaded gateway.
-const IN_FLIGHT: u32 = 1_000;
+/// Requests under way at once, as in a loaded gateway: two batches in flushes, two that gather.
+const IN_FLIGHT: u32 = 2_000;
 /// Organizations whose leases are opened at once, before anything is measured.
 const OPENED_AT_ONCE: u32 = 64;
 /// What two cores are to reach.

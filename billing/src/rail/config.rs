@@ -1,6 +1,6 @@
 //! What an operator sets about the chain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use platform::config::redacted;
@@ -100,6 +100,23 @@ impl Default for ChainConfig {
 }
 
 impl ChainConfig {
+    /// Settings that lead to a chain on this machine, with the proposer's key in `folder`.
+    ///
+    /// # Errors
+    /// When the key can't be written.
+    pub fn local(at: &onchain::local::Deployed, url: &str, folder: &Path) -> Result<Self, std::io::Error> {
+        let (keystore, password) = onchain::local::write_keystore(folder)?;
+        Ok(Self {
+            rpc_url: Some(url.to_owned().into()),
+            token: at.token,
+            treasury: at.treasury().ok(),
+            keystore: Some(keystore),
+            keystore_password_file: Some(password),
+            tick_ms: 500,
+            ..Self::default()
+        })
+    }
+
     /// The most one transaction may spend on gas, in wei.
     #[must_use]
     pub(super) const fn fee_limit(&self) -> u128 {

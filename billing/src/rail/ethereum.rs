@@ -1,16 +1,13 @@
 //! Payouts through a `PayoutDistributor` on a chain that speaks Ethereum's JSON-RPC.
 
-mod bindings;
 mod books;
-mod client;
 mod compare;
+mod facts;
 mod gas;
 mod indexer;
 mod key;
-pub mod local;
 mod oracle;
 mod sender;
-mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +17,8 @@ use alloy_primitives::Address;
 use alloy_sol_types::SolCall;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use onchain::contract::{Erc20, PayoutDistributor, claim, ours, theirs, units};
+use onchain::{Block, Endpoint, Key};
 use platform::shutdown::Shutdown;
 use platform::worker::{self, Next, Worker};
 use protocol::merkle::Leaf;
@@ -29,8 +28,6 @@ use protocol::typed::{Domain, Word};
 use protocol::{Env, ProviderId, Timestamp};
 use sqlx::PgPool;
 
-use self::bindings::{Erc20, PayoutDistributor, claim, ours, theirs, units};
-use self::client::{Block, Endpoint};
 use crate::fx::{self, Positions};
 use crate::ledger::Coin;
 use crate::payout::{PayoutRail, PriceReference, Proposal, StableDollar, Standing};
@@ -61,7 +58,7 @@ struct Inner {
     decimals: u8,
     first: Endpoint,
     second: Option<Endpoint>,
-    key: key::Key,
+    key: Key,
     is_checked: AtomicBool,
     positions: Positions,
     /// Whether somebody was told that gas runs out.
@@ -81,7 +78,7 @@ impl Ethereum {
     /// The chain of the configuration; `None` where none is set. It need not be reachable yet.
     ///
     /// # Errors
-    /// [`Error::ChainKey`] for an address or a keystore that is none.
+    /// [`Error::Chain`] for an address or a keystore that is none.
     pub async fn open(db: PgPool, env: Env, domain: Domain, payouts: &PayoutsConfig) -> Result<Option<Self>, Error> {
         let config = (*payouts.chain).clone();
         let Some(url) = &config.rpc_url else { return Ok(None) };
@@ -118,7 +115,7 @@ impl Ethereum {
         }
         let turn = tokio::time::timeout(LONGEST_TURN, Box::pin(self.turn(now))).await;
         lock.rollback().await?;
-        turn.unwrap_or_else(|_| Err(Error::ChainDoubt { reason: "a turn took too long".to_owned() }))
+        turn.unwrap_or_else(|_| Err(onchain::Error::Doubt { reason: "a turn took too long".to_owned() }.into()))
     }
 
     async fn turn(&self, now: Timestamp) -> Result<bool, Error> {
@@ -201,7 +198,8 @@ impl Ethereum {
                 return Ok(());
             }
             metrics::counter!("steelyard_billing_chain_refusals_total").increment(1);
-            return Err(Error::ChainRefuses { wish: format!("take tree {number}"), reason: refusal.reason });
+            let wish = format!("take tree {number}");
+            return Err(onchain::Error::Refuses { wish, reason: refusal.reason }.into());
         }
         chain::give_up(&mut conn, self.sender(), &beginning, &purpose, now).await?;
         self.wish(&mut conn, &purpose, &call, now).await
@@ -222,8 +220,8 @@ impl Ethereum {
         let tree = manifest.document.leaves_root;
         for log in &told {
             if let Fact::Activated { root, .. } = log.fact {
-                let foreign = || Error::ChainDoubt { reason: format!("tree {number} is active, and is not ours") };
-                return if root == tree { Ok(Standing::Active) } else { Err(foreign()) };
+                let foreign = || onchain::Error::Doubt { reason: format!("tree {number} is active, and is not ours") };
+                return if root == tree { Ok(Standing::Active) } else { Err(foreign().into()) };
             }
         }
         let round = self.vetoes(&mut conn, number, tree).await?;
@@ -248,7 +246,7 @@ impl Ethereum {
 
     /// What the contract answers.
     async fn view<C: SolCall>(&self, call: C) -> Result<C::Return, Error> {
-        self.first().view(self.contract(), call).await
+        Ok(self.first().view(self.contract(), call).await?)
     }
 
     /// Once: that this is the chain and the contract receipts are signed for, and that it pays the token we think.
@@ -259,17 +257,16 @@ impl Ethereum {
         for endpoint in std::iter::once(self.first()).chain(self.second()) {
             let (found, wanted) = (endpoint.chain_id().await?, self.domain().chain_id);
             if found != wanted {
-                return Err(Error::ChainKey { reason: format!("an endpoint is of chain {found}, not {wanted}") });
+                return unfit(format!("an endpoint is of chain {found}, not {wanted}"));
             }
         }
         let token = ours(self.view(PayoutDistributor::tokenCall {}).await?);
         if token != self.config().token {
-            return Err(Error::ChainKey { reason: format!("the contract pays {token}, not payouts.chain.token") });
+            return unfit(format!("the contract pays {token}, not payouts.chain.token"));
         }
         let digits = self.first().view(theirs(token), Erc20::decimalsCall {}).await?;
         if digits != self.0.decimals {
-            let reason = format!("the token has {digits} digits, payouts.token_decimals says {}", self.0.decimals);
-            return Err(Error::ChainKey { reason });
+            return unfit(format!("the token has {digits} digits, payouts.token_decimals says {}", self.0.decimals));
         }
         self.0.is_checked.store(true, Ordering::Relaxed);
         Ok(())
@@ -305,12 +302,12 @@ impl Ethereum {
         self.0.second.as_ref()
     }
 
-    fn key(&self) -> &key::Key {
+    fn key(&self) -> &Key {
         &self.0.key
     }
 
     fn account(&self) -> Address {
-        self.0.key.address()
+        theirs(self.0.key.account())
     }
 
     fn contract(&self) -> Address {
@@ -320,6 +317,10 @@ impl Ethereum {
     fn threshold(&self) -> TokenAmount {
         self.0.config.threshold(self.0.decimals)
     }
+}
+
+fn unfit(reason: String) -> Result<(), Error> {
+    Err(onchain::Error::Unfit { reason }.into())
 }
 
 impl PayoutRail for Ethereum {
@@ -345,7 +346,7 @@ pub fn spawn(rail: &Ethereum, shutdown: &Shutdown) {
 /// The coins of the configuration, valued by its feeds. Gas without a feed stays at what it cost.
 ///
 /// # Errors
-/// [`Error::ChainKey`] for an address that is none.
+/// [`Error::Chain`] for an address that is none.
 pub fn positions(db: PgPool, env: Env, chain_id: u64, payouts: &PayoutsConfig) -> Result<Positions, Error> {
     let (chain, decimals) = (&payouts.chain, payouts.token_decimals);
     let prices: Arc<dyn PriceReference> = match Feed::open(chain, chain_id, decimals)? {

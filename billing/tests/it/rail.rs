@@ -44,6 +44,17 @@ async fn what_an_epoch_owes_is_proposed_activated_and_claimed_and_the_books_agre
     assert_eq!(bank.world.count("outbox_events where body ->> 'type' = 'payout_paid'").await, 3);
     bank.assert_same().await;
 
+    // Seventeen nano-USD are less than a base unit: they stay, released, for the next payout.
+    let now = bank.world.env.now();
+    let mut conn = bank.world.db.acquire().await.unwrap();
+    let told = billing::purse::balance(&mut conn, Some(&bank.epochs), provider(1), now).await.unwrap();
+    let nano = |amount: protocol::NanoUsd| amount.nano();
+    assert_eq!((nano(told.paid_usd), nano(told.released_usd)), (3 * i64::from(DOLLAR), 17), "{told:?}");
+    assert_eq!((nano(told.pending_usd), nano(told.held_usd)), (0, 0), "{told:?}");
+    assert_eq!((told.tokens[0].paid, told.tokens[0].released), (tokens(3), TokenAmount::ZERO));
+    assert!(told.claim.is_some_and(|claim| claim.epoch >= 3), "{told:?}");
+    drop(conn);
+
     let mut conn = bank.world.db.acquire().await.unwrap();
     let gas = LedgerAccount::platform(AccountKind::GasExpense);
     let (spent, back) = transfers::coin_turnover(&mut conn, gas, &Coin::Ether).await.unwrap();
@@ -120,7 +131,7 @@ async fn a_provider_that_claims_for_itself_is_paid_once() {
     bank.days(4).await;
     bank.rest().await;
     // Anybody may activate, too: here the rail does, and its claim comes after the provider's own.
-    bank.at.chain.pass(billing::rail::local::ACTIVATION_DELAY_S).await.unwrap();
+    bank.at.chain.pass(onchain::local::ACTIVATION_DELAY_S).await.unwrap();
     bank.turn().await.unwrap();
     let bundle = bank.epochs.bundle(3, provider(1)).await.unwrap().unwrap();
     let verified = bundle.verify().unwrap();

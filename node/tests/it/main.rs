@@ -6,6 +6,7 @@ mod credits;
 mod direct;
 mod doctor;
 mod join;
+mod purse;
 mod register;
 mod spool;
 mod stream;

@@ -21,10 +21,7 @@ impl Bundle {
     /// # Errors
     /// The first [`Flaw`].
     pub fn verify(&self) -> Result<Verified, Flaw> {
-        let manifest: Manifest = self.read(MANIFEST)?;
-        let signature: Signed = self.read(MANIFEST_SIGNATURE)?;
-        let sealed = Sealed { document: manifest.clone(), signature };
-        ensure(sealed.signer(&manifest.domain) == Ok(manifest.signer), MANIFEST_SIGNATURE, "it is not its signer's")?;
+        let manifest = self.manifest()?;
         let statement = self.statement(&manifest)?;
         let (unsigned, unvouched) = self.receipts(&statement)?;
         self.continuity(&statement)?;
@@ -37,6 +34,25 @@ impl Bundle {
             unsigned,
             unvouched,
         })
+    }
+
+    /// Checks the public part alone: that the manifest is its signer's, and the leaves its. Returns both.
+    ///
+    /// # Errors
+    /// The first [`Flaw`].
+    pub fn verify_tree(&self) -> Result<(Manifest, Vec<Leaf>), Flaw> {
+        let manifest = self.manifest()?;
+        let leaves = self.leaves(&manifest)?;
+        Ok((manifest, leaves))
+    }
+
+    fn manifest(&self) -> Result<Manifest, Flaw> {
+        let manifest: Manifest = self.read(MANIFEST)?;
+        let signature: Signed = self.read(MANIFEST_SIGNATURE)?;
+        let sealed = Sealed { document: manifest, signature };
+        let manifest = &sealed.document;
+        ensure(sealed.signer(&manifest.domain) == Ok(manifest.signer), MANIFEST_SIGNATURE, "it is not its signer's")?;
+        Ok(sealed.document)
     }
 
     /// The statement is the broker's, belongs to the manifest, and adds up.
@@ -95,8 +111,8 @@ impl Bundle {
         ensure(goes_on, STATEMENT, "it does not go on where the one before ended")
     }
 
-    /// The tree is the manifest's, and holds the statement's sum. Returns the proof of the leaf.
-    fn leaf(&self, manifest: &Manifest, statement: &Statement) -> Result<Option<Vec<Word>>, Flaw> {
+    /// The tree is the manifest's.
+    fn leaves(&self, manifest: &Manifest) -> Result<Vec<Leaf>, Flaw> {
         let leaves: Vec<Leaf> = self.read(LEAVES)?;
         ensure(leaves.is_sorted_by(|a, b| a.provider < b.provider), LEAVES, "the leaves are not in order")?;
         ensure(leaves.len() as u64 == manifest.leaves, LEAVES, "some leaves are missing")?;
@@ -104,6 +120,12 @@ impl Bundle {
         ensure(total == Some(manifest.total), LEAVES, "the leaves do not add up to the total")?;
         let tree = Tree::of(leaves.iter().map(|leaf| leaf.hash(&manifest.domain)).collect());
         ensure(tree.root() == manifest.leaves_root, LEAVES, "the leaves have another root")?;
+        Ok(leaves)
+    }
+
+    /// The tree holds the statement's sum. Returns the proof of the leaf.
+    fn leaf(&self, manifest: &Manifest, statement: &Statement) -> Result<Option<Vec<Word>>, Flaw> {
+        let leaves = self.leaves(manifest)?;
         let leaf = leaves.iter().find(|leaf| leaf.provider == statement.provider);
         let Some(leaf) = leaf else {
             ensure(statement.cumulative.is_zero() && statement.payee.is_none(), LEAVES, "the provider has no leaf")?;
@@ -111,6 +133,7 @@ impl Bundle {
         };
         let same = (leaf.cumulative, Some(leaf.payee)) == (statement.cumulative, statement.payee);
         ensure(same, LEAVES, "the provider's leaf is not what its statement says")?;
+        let tree = Tree::of(leaves.iter().map(|leaf| leaf.hash(&manifest.domain)).collect());
         Ok(tree.proof(&leaf.hash(&manifest.domain)))
     }
 

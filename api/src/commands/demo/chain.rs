@@ -7,7 +7,7 @@ mod bank;
 
 use std::path::Path;
 
-use billing::rail::local::State;
+use onchain::local::State;
 use protocol::statement::Document as _;
 use protocol::token::TokenAmount;
 

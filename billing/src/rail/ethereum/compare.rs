@@ -1,10 +1,10 @@
 //! Whether the chain has what the ledger says.
 
+use onchain::At;
+use onchain::contract::{Erc20, PayoutDistributor, amount, theirs};
 use protocol::token::TokenAmount;
 
 use super::Ethereum;
-use super::bindings::{Erc20, PayoutDistributor, amount, theirs};
-use super::client::At;
 use crate::Error;
 use crate::account::{AccountKind, LedgerAccount};
 use crate::ledger::Coin;
@@ -28,7 +28,7 @@ impl Ethereum {
     /// gas wallet had. The treasury is compared where its account is set; the gas wallet while nothing is on its way.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::Database`].
+    /// [`Error::Chain`]; [`Error::Database`].
     pub async fn compare(&self) -> Result<Check, Error> {
         let name = "contract, treasury and gas wallet have on the chain what the ledger says";
         let mut tx = snapshot(self.db()).await?;

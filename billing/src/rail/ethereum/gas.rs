@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use onchain::At;
+
 use super::Ethereum;
-use super::client::At;
+
 use crate::Error;
 use crate::store::transfers;
 
@@ -37,7 +39,7 @@ impl Ethereum {
     /// What there is, and how long it lasts. Before the first transaction each is taken to cost all it may.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::Database`].
+    /// [`Error::Chain`]; [`Error::Database`].
     pub async fn gas(&self) -> Result<Gas, Error> {
         let wei = self.first().balance(self.account(), At::Latest).await?;
         let dearest = transfers::find_dearest(&mut *self.db().acquire().await?, LOOKED_AT).await?;

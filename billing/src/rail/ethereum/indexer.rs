@@ -1,10 +1,10 @@
 //! Reads what the contract tells. What is new may still change; what is final is read once more, and booked.
 
+use onchain::{At, Block, Endpoint, Log};
 use protocol::Timestamp;
 use protocol::token::TokenAmount;
 
-use super::bindings::fact;
-use super::client::{At, Block, Endpoint, Log};
+use super::facts::fact;
 use super::{Ethereum, Horizon};
 use crate::Error;
 use crate::store::chain_logs::{self, BlockId, Cursor, Fact, Logged};
@@ -57,7 +57,8 @@ impl Ethereum {
             Some(block) if block.hash.0 == cursor.done.hash => Ok(()),
             Some(_) => {
                 metrics::counter!("steelyard_billing_chain_doubts_total").increment(1);
-                Err(Error::ChainDoubt { reason: format!("block {} was final and is another now", cursor.done.number) })
+                let reason = format!("block {} was final and is another now", cursor.done.number);
+                Err(onchain::Error::Doubt { reason }.into())
             }
         }
     }
@@ -149,7 +150,7 @@ impl Ethereum {
     async fn confirm(&self, logs: &[Logged], end: &Block, from: u64, to: u64) -> Result<(), Error> {
         let doubt = |reason: &str| {
             metrics::counter!("steelyard_billing_chain_doubts_total").increment(1);
-            Err(Error::ChainDoubt { reason: format!("blocks {from} to {to}: {reason}") })
+            Err(onchain::Error::Doubt { reason: format!("blocks {from} to {to}: {reason}") }.into())
         };
         let Some(second) = self.second() else {
             return doubt("more than payouts.chain.two_rpc_threshold moved, and there is no second endpoint");

@@ -3,11 +3,11 @@
 use alloy_primitives::{Address, I256, U256};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use onchain::Endpoint;
+use onchain::contract::{Aggregator, theirs};
 use protocol::statement::PriceRef;
 use protocol::{NanoUsd, Timestamp};
 
-use super::bindings::{Aggregator, theirs};
-use super::client::Endpoint;
 use crate::Error;
 use crate::payout::{NoPrice, PriceReference};
 use crate::rail::{ChainConfig, FeedConfig};
@@ -48,7 +48,7 @@ impl Feed {
     /// The feed of the configuration; `None` where none is set. It need not be reachable yet.
     ///
     /// # Errors
-    /// [`Error::ChainKey`] for an address that is none.
+    /// [`Error::Chain`] for an address that is none.
     pub fn open(config: &ChainConfig, chain_id: u64, token_decimals: u8) -> Result<Option<Self>, Error> {
         Self::of(config, config.feed.as_ref(), chain_id, token_decimals)
     }
@@ -91,7 +91,7 @@ impl Feed {
     /// On a rollup whose sequencer was away, prices are those of before.
     async fn check_sequencer(&self, at: u64) -> Result<(), NoPrice> {
         let Some(feed) = self.config.sequencer else { return Ok(()) };
-        let told = self.endpoint.view(theirs(feed), Aggregator::latestRoundDataCall {}).await.map_err(NoPrice::Away)?;
+        let told = self.endpoint.view(theirs(feed), Aggregator::latestRoundDataCall {}).await.map_err(away)?;
         let since = told.startedAt.saturating_to::<u64>();
         if !told.answer.is_zero() {
             return doubt("the sequencer is down".to_owned());
@@ -143,7 +143,7 @@ impl Feed {
     }
 
     async fn newest(&self, feed: Address) -> Result<Round, NoPrice> {
-        let told = self.endpoint.view(feed, Aggregator::latestRoundDataCall {}).await.map_err(NoPrice::Away)?;
+        let told = self.endpoint.view(feed, Aggregator::latestRoundDataCall {}).await.map_err(away)?;
         round(feed, told.roundId.to::<u128>(), told.answer, told.updatedAt)
     }
 
@@ -154,14 +154,14 @@ impl Feed {
         match told {
             Ok(told) => round(feed, told.roundId.to::<u128>(), told.answer, told.updatedAt),
             // Answers of before its last change of software are kept elsewhere.
-            Err(Error::ChainRefuses { .. }) => doubt(format!("feed {feed} keeps no answer before {}", later.id)),
-            Err(error) => Err(NoPrice::Away(error)),
+            Err(onchain::Error::Refuses { .. }) => doubt(format!("feed {feed} keeps no answer before {}", later.id)),
+            Err(error) => Err(away(error)),
         }
     }
 
     /// An answer in nano-USD.
     async fn worth(&self, feed: Address, answer: I256) -> Result<i128, NoPrice> {
-        let digits = self.endpoint.view(feed, Aggregator::decimalsCall {}).await.map_err(NoPrice::Away)?;
+        let digits = self.endpoint.view(feed, Aggregator::decimalsCall {}).await.map_err(away)?;
         let unit = 10_i128.checked_pow(digits.into());
         let nano =
             i128::try_from(answer).ok().zip(unit).and_then(|(answer, unit)| Some(answer.checked_mul(DOLLAR)? / unit));
@@ -173,6 +173,10 @@ impl PriceReference for Feed {
     fn price(&self, at: Timestamp) -> BoxFuture<'_, Result<PriceRef, NoPrice>> {
         self.ask(at).boxed()
     }
+}
+
+fn away(error: onchain::Error) -> NoPrice {
+    NoPrice::Away(error.into())
 }
 
 fn round(feed: Address, id: u128, answer: I256, at: U256) -> Result<Round, NoPrice> {

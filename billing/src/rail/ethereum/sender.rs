@@ -1,15 +1,14 @@
 //! One call after the other, each under a nonce of ours, until the chain has it for good.
 
-use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
-use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{B256, Bytes, TxKind, U256};
+use alloy_primitives::{B256, Bytes};
 use alloy_sol_types::SolCall as _;
+use onchain::contract::{PayoutDistributor, Refusal, refusal, theirs};
+use onchain::transaction::{Fees, Transaction, gas_limit};
+use onchain::{At, NoAnswer, Receipt};
 use protocol::token::TokenAmount;
 use protocol::typed::Word;
 use protocol::{Timestamp, TransferId};
 
-use super::bindings::{PayoutDistributor, Refusal, refusal, theirs};
-use super::client::{At, Block, NoAnswer, Receipt};
 use super::{Ethereum, Horizon};
 use crate::Error;
 use crate::account::{AccountKind, LedgerAccount};
@@ -19,12 +18,6 @@ use crate::store::transfers;
 
 /// Blocks after which a transaction that is not in one has its fees raised.
 const STUCK_BLOCKS: u64 = 4;
-/// What an estimate is multiplied with, in tenths: state moves between now and then.
-const GAS_TENTHS: u64 = 13;
-/// The most gas one transaction may use (EIP-7825).
-const MAX_GAS: u64 = 1 << 24;
-/// What miners are given where nobody knows better, in wei for a unit of gas.
-const USUAL_TIP: u128 = 1_000_000_000;
 /// Wishes looked at in one turn: one that the contract refuses for now must not hold up those behind it.
 const LOOKED_AT: i64 = 20;
 
@@ -57,7 +50,7 @@ impl Ethereum {
         match self.first().call(self.account(), self.contract(), calldata, At::Latest).await {
             Ok(answer) => Ok(Ok(answer)),
             Err(NoAnswer::Refused(data)) => Ok(Err(refusal(&data))),
-            Err(NoAnswer::Away(error)) => Err(error),
+            Err(NoAnswer::Away(error)) => Err(error.into()),
         }
     }
 
@@ -82,12 +75,12 @@ impl Ethereum {
             Ok(_) => {}
         }
         let gas = match self.first().estimate(self.account(), theirs(intent.target), &intent.calldata).await {
-            Ok(gas) => (gas.saturating_mul(GAS_TENTHS) / 10).min(MAX_GAS),
+            Ok(estimate) => gas_limit(estimate),
             Err(NoAnswer::Refused(data)) => return Ok(Looked::Refused(refusal(&data))),
-            Err(NoAnswer::Away(error)) => return Err(error),
+            Err(NoAnswer::Away(error)) => return Err(error.into()),
         };
-        let fees = self.market(&horizon.head).await;
-        if u128::from(gas).saturating_mul(fees.max) > intent.fee_limit {
+        let fees = Fees::market(self.first(), &horizon.head).await;
+        if fees.most(gas) > intent.fee_limit {
             let reason = format!("{gas} gas at {} wei is more than may be spent", fees.max);
             return Ok(Looked::Refused(Refusal { reason, is_for_good: false }));
         }
@@ -117,7 +110,7 @@ impl Ethereum {
         let nonce = self.first().nonce(self.account(), at).await?;
         match self.second() {
             Some(second) if second.nonce(self.account(), at).await? != nonce => {
-                Err(Error::ChainDoubt { reason: "the endpoints differ about a nonce".to_owned() })
+                Err(onchain::Error::Doubt { reason: "the endpoints differ about a nonce".to_owned() }.into())
             }
             _ => Ok(nonce),
         }
@@ -174,9 +167,9 @@ impl Ethereum {
 
     /// Signs the same call under the same nonce for more. False when that is more than may be spent.
     async fn raise(&self, open: &Open, newest: &Signed, horizon: &Horizon, now: Timestamp) -> Result<bool, Error> {
-        let market = self.market(&horizon.head).await;
-        let fees = Fees { max: raised(newest.max_fee).max(market.max), tip: raised(newest.tip).max(market.tip) };
-        if u128::from(newest.gas_limit).saturating_mul(fees.max) > open.intent.fee_limit {
+        let market = Fees::market(self.first(), &horizon.head).await;
+        let fees = Fees { max: newest.max_fee, tip: newest.tip }.raised(market);
+        if fees.most(newest.gas_limit) > open.intent.fee_limit {
             tracing::warn!(purpose = open.intent.purpose, "a transaction is stuck, and raising its fees is too dear");
             return Ok(false);
         }
@@ -224,61 +217,22 @@ impl Ethereum {
         Ok(true)
     }
 
-    /// What it takes to be in one of the next blocks: room for the base fee to double.
-    async fn market(&self, head: &Block) -> Fees {
-        let tip = self.first().tip().await.unwrap_or(USUAL_TIP);
-        Fees { max: head.base_fee().saturating_mul(2).saturating_add(tip).max(1), tip }
+    async fn sign(
+        &self,
+        intent: &Intent,
+        nonce: u64,
+        gas_limit: u64,
+        fees: Fees,
+        at_block: u64,
+    ) -> Result<Signed, Error> {
+        let (chain_id, to, input) = (self.domain().chain_id, intent.target, intent.calldata.clone());
+        let signed = Transaction { chain_id, nonce, gas_limit, fees, to, input }.sign(self.key()).await?;
+        Ok(Signed { hash: signed.hash, raw: signed.bytes, gas_limit, max_fee: fees.max, tip: fees.tip, at_block })
     }
-
-    async fn sign(&self, intent: &Intent, nonce: u64, gas: u64, fees: Fees, block: u64) -> Result<Signed, Error> {
-        let call = TxEip1559 {
-            chain_id: self.domain().chain_id,
-            nonce,
-            gas_limit: gas,
-            max_fee_per_gas: fees.max,
-            max_priority_fee_per_gas: fees.tip,
-            to: TxKind::Call(theirs(intent.target)),
-            value: U256::ZERO,
-            input: intent.calldata.clone().into(),
-            ..TxEip1559::default()
-        };
-        let signature = self.key().sign_hash(&call.signature_hash()).await;
-        let signature = signature.map_err(|error| Error::ChainKey { reason: error.to_string() })?;
-        let envelope = TxEnvelope::from(call.into_signed(signature));
-        let hash = envelope.tx_hash().0;
-        let raw = envelope.encoded_2718();
-        Ok(Signed { hash, raw, gas_limit: gas, max_fee: fees.max, tip: fees.tip, at_block: block })
-    }
-}
-
-/// Wei for a unit of gas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fees {
-    max: u128,
-    tip: u128,
-}
-
-/// An eighth more, rounded up: what every pool asks of a transaction that takes another's place.
-const fn raised(fee: u128) -> u128 {
-    fee.saturating_add(fee.div_ceil(8))
 }
 
 /// Whether a batch of claims would do nothing but cost gas.
 fn pays_nobody(intent: &Intent, answer: &[u8]) -> bool {
     intent.calldata.starts_with(&PayoutDistributor::claimManyCall::SELECTOR)
         && PayoutDistributor::claimManyCall::abi_decode_returns(answer).is_ok_and(|paid| paid.is_zero())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::raised;
-
-    #[test]
-    fn fees_are_raised_by_an_eighth_at_least() {
-        for fee in [1, 7, 8, 9, 1_000_000_007, 30_000_000_000_u128] {
-            assert!(raised(fee) * 8 >= fee * 9, "{fee}");
-            assert!(raised(fee) <= fee + fee / 8 + 1, "{fee}");
-        }
-        assert_eq!(raised(u128::MAX), u128::MAX);
-    }
 }

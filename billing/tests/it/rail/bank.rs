@@ -6,16 +6,16 @@ use std::time::Duration;
 use billing::account::{AccountKind, LedgerAccount};
 use billing::fx::{self, Purchase};
 use billing::ledger::Coin;
-use billing::rail::local::{Deployed, LocalChain};
 use billing::store::chain::{self, Intent, IntentState};
 use billing::store::epochs::{self, EpochState, Payout};
 use billing::store::{payees, payout_accounts, transfers};
 use billing::{Booked, ChainConfig, Epochs, Ethereum, PayoutsConfig, Receipts, ReceiptsConfig};
+use onchain::local::{Anvil, Deployed, LocalChain};
 use protocol::token::TokenAmount;
 use protocol::wallet::Address;
 use protocol::{NanoUsd, ProviderId};
 
-use super::anvil::{Anvil, Proxy};
+use super::anvil::Proxy;
 use crate::fixture::{World, id, wallet};
 use crate::receipts::give;
 
@@ -54,7 +54,7 @@ impl Bank {
         let world = World::new(seed).await;
         world.fund(id(1), 100_000 * i64::from(DOLLAR)).await;
         let folder = tempfile::tempdir().unwrap();
-        let mut chain = at.config(&proxy.url, folder.path()).unwrap();
+        let mut chain = ChainConfig::local(&at, &proxy.url, folder.path()).unwrap();
         set(&mut chain, &anvil.url);
         let chain = Box::new(chain);
         let payouts = PayoutsConfig { artefacts_dir: folder.path().into(), chain, ..PayoutsConfig::default() };
@@ -175,7 +175,7 @@ impl Bank {
 
     /// The tree that waits has waited.
     pub async fn pass_delay(&self) {
-        self.at.chain.pass(billing::rail::local::ACTIVATION_DELAY_S).await.unwrap();
+        self.at.chain.pass(onchain::local::ACTIVATION_DELAY_S).await.unwrap();
         self.rest().await;
     }
 

@@ -82,7 +82,7 @@ async fn moves(bank: &Bank) {
 
 /// One provider takes what the active tree owes it before the broker has it paid: of this tree there is nothing left.
 async fn claims_alone(bank: &Bank) {
-    bank.at.chain.pass(billing::rail::local::ACTIVATION_DELAY_S).await.unwrap();
+    bank.at.chain.pass(onchain::local::ACTIVATION_DELAY_S).await.unwrap();
     bank.turn().await.unwrap();
     let epoch = bank.payout(ALONE).await.epoch;
     assert_eq!(bank.state(epoch).await, EpochState::Proposed, "the broker waits until it is final");

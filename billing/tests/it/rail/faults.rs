@@ -60,7 +60,10 @@ async fn proposed_in(bank: &Bank) -> Vec<Vec<u8>> {
 async fn who_dies_between_signing_and_sending_is_followed_by_one_who_sends_the_same_bytes() {
     let Some(mut bank) = owing(310).await else { return };
     bank.proxy.judge(|method, _| if method == "eth_sendRawTransaction" { Act::Break } else { Act::Pass });
-    assert!(matches!(bank.turn().await, Err(Error::ChainAway { method: "eth_sendRawTransaction", .. })));
+    assert!(matches!(
+        bank.turn().await,
+        Err(Error::Chain(onchain::Error::Away { method: "eth_sendRawTransaction", .. }))
+    ));
     let before = signed(&bank).await;
     assert_eq!(before.len(), 1, "kept before it was sent");
     bank.restart().await;
@@ -169,7 +172,7 @@ async fn an_endpoint_that_lies_about_nonces_is_found_out_by_the_other() {
         "eth_getTransactionCount" => Act::Say(json!("0x5")),
         _ => Act::Pass,
     });
-    assert!(matches!(bank.turn().await, Err(Error::ChainDoubt { .. })));
+    assert!(matches!(bank.turn().await, Err(Error::Chain(onchain::Error::Doubt { .. }))));
     assert_eq!(bank.world.count("chain_nonces").await, 0, "none was given");
     bank.proxy.pass();
     ends_well(&bank).await;
@@ -189,7 +192,10 @@ async fn a_block_that_was_called_final_and_is_gone_stops_everything() {
     bank.at.chain.ask("anvil_reorg", json!([1, []])).await.unwrap();
     bank.at.chain.mine(4).await.unwrap();
     let doubt = bank.rail.tick(bank.world.env.now()).await;
-    assert!(matches!(&doubt, Err(Error::ChainDoubt { reason }) if reason.contains("was final")), "{doubt:?}");
+    assert!(
+        matches!(&doubt, Err(Error::Chain(onchain::Error::Doubt { reason })) if reason.contains("was final")),
+        "{doubt:?}"
+    );
 }
 
 #[tokio::test]
@@ -213,7 +219,7 @@ async fn what_only_one_endpoint_tells_is_not_booked_when_it_is_much() {
         "eth_getLogs" if lies.load(Ordering::Relaxed) => Act::Say(lie.clone()),
         _ => Act::Pass,
     });
-    assert!(matches!(bank.turn().await, Err(Error::ChainDoubt { .. })));
+    assert!(matches!(bank.turn().await, Err(Error::Chain(onchain::Error::Doubt { .. }))));
     assert_eq!(bank.world.count("transfers where cause_kind = 'chain'").await, 0);
     is_lying.store(false, Ordering::Relaxed);
     owe(&bank).await;
@@ -228,7 +234,7 @@ async fn a_tree_beyond_what_the_contract_has_is_not_proposed() {
     bank.days(2).await;
     let refused = bank.day().await;
     assert!(
-        matches!(&refused, Err(Error::ChainRefuses { reason, .. }) if reason.contains("Underfunded")),
+        matches!(&refused, Err(Error::Chain(onchain::Error::Refuses { reason, .. })) if reason.contains("Underfunded")),
         "{refused:?}"
     );
     assert_eq!((bank.state(3).await, bank.intents().await.len()), (EpochState::Built, 0));
@@ -242,7 +248,7 @@ async fn while_the_chain_is_away_answers_are_sold_and_nothing_expires() {
     let Some(bank) = owing(320).await else { return };
     bank.proxy.judge(|_, _: &Value| Act::Break);
     for _ in 0..4 {
-        assert!(matches!(bank.turn().await, Err(Error::ChainAway { .. })));
+        assert!(matches!(bank.turn().await, Err(Error::Chain(onchain::Error::Away { .. }))));
         bank.world.clock.advance(std::time::Duration::from_secs(900));
         bank.earn(1, 100).await;
         bank.advance().await.unwrap();
@@ -258,7 +264,7 @@ async fn a_stolen_proposer_s_tree_is_never_activated_by_us_and_ours_follows_its_
     bank.fund(tokens(100)).await;
     bank.at.propose(1, Word([9; 32]), TokenAmount::from(50_000_000)).await.unwrap();
     bank.turn().await.unwrap();
-    bank.at.chain.pass(billing::rail::local::ACTIVATION_DELAY_S).await.unwrap();
+    bank.at.chain.pass(onchain::local::ACTIVATION_DELAY_S).await.unwrap();
     bank.turn().await.unwrap();
     assert_eq!(bank.intents().await, [], "it is not helped along");
     bank.earn(1, 3 * DOLLAR).await;
@@ -266,7 +272,7 @@ async fn a_stolen_proposer_s_tree_is_never_activated_by_us_and_ours_follows_its_
     bank.days(2).await;
     let refused = bank.day().await;
     assert!(
-        matches!(&refused, Err(Error::ChainRefuses { reason, .. }) if reason.contains("ProposalPending")),
+        matches!(&refused, Err(Error::Chain(onchain::Error::Refuses { reason, .. })) if reason.contains("ProposalPending")),
         "{refused:?}"
     );
     bank.at.veto().await.unwrap();

@@ -1,13 +1,13 @@
 //! What whoever has a key of ours can take, and who is told when gas runs out.
 
 use billing::Error;
-use billing::rail::local::{ACTIVATION_DELAY_S, LocalChain};
+use onchain::local::{ACTIVATION_DELAY_S, Anvil, LocalChain};
 use protocol::merkle::{Leaf, Tree};
 use protocol::token::TokenAmount;
 use protocol::typed::{Word, keccak};
 use serde_json::json;
 
-use super::anvil::{Act, Anvil};
+use super::anvil::Act;
 use super::bank::{Bank, account, provider, tokens};
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn a_stolen_proposer_key_takes_one_cap_and_what_is_unclaimed_and_only_unle
     let (most, more) = (leaf(66, 16), leaf(67, 4));
     let forged = tree(&[most, more]);
     let beyond = at.propose(2, forged.root(), tokens(17)).await;
-    assert!(matches!(beyond, Err(Error::ChainRefuses { .. })), "more than the cap: {beyond:?}");
+    assert!(matches!(beyond, Err(onchain::Error::Refuses { .. })), "more than the cap: {beyond:?}");
     let proof = |leaf: &Leaf| forged.proof(&leaf.hash(&at.domain)).unwrap();
     at.propose(2, forged.root(), tokens(16)).await.unwrap();
     at.veto().await.unwrap();
@@ -89,7 +89,7 @@ async fn a_claim_or_an_activation_that_only_one_endpoint_tells_of_is_not_booked(
         });
         let doubt = bank.turn().await;
         let differ = |reason: &str| reason.contains("the two endpoints tell different things");
-        assert!(matches!(&doubt, Err(Error::ChainDoubt { reason }) if differ(reason)), "{doubt:?}");
+        assert!(matches!(&doubt, Err(Error::Chain(onchain::Error::Doubt { reason })) if differ(reason)), "{doubt:?}");
         let booked = bank.world.count("transfers where cause_kind in ('chain', 'epoch_tokens')").await;
         assert_eq!(booked, 0, "nothing is booked");
     }

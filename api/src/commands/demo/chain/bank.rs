@@ -9,13 +9,13 @@ use billing::config::Pricing;
 use billing::fx::{self, Purchase};
 use billing::ledger::Coin;
 use billing::outcome::CountedBy;
-use billing::rail::local::{ACTIVATION_DELAY_S, Deployed, LocalChain, State};
 use billing::store::epochs::{self, EpochState};
 use billing::store::{payees, payout_accounts, prices, transfers};
 use billing::{
-    AttemptUsage, Billing, Epochs, Ethereum, GrantKind, HoldRequest, NewGrant, Outcome, PayoutsConfig, PriceRow,
-    Receipts, ReceiptsConfig, Settlement, payout,
+    AttemptUsage, Billing, ChainConfig, Epochs, Ethereum, GrantKind, HoldRequest, NewGrant, Outcome, PayoutsConfig,
+    PriceRow, Receipts, ReceiptsConfig, Settlement, payout,
 };
+use onchain::local::{ACTIVATION_DELAY_S, Deployed, LocalChain, State};
 use platform::db::DatabaseConfig;
 use platform::embedded::{Embedded, EmbeddedConfig};
 use protocol::payout::PayoutChange;
@@ -105,7 +105,7 @@ impl Bank {
             ..ReceiptsConfig::default()
         };
         let receipts = Receipts::new(db.clone(), env.clone(), secret)?.ok_or_else(unset)?;
-        let chain = Box::new(at.config(url, &folder).map_err(Error::io("writing the proposer's key"))?);
+        let chain = Box::new(ChainConfig::local(&at, url, &folder).map_err(Error::io("writing the proposer's key"))?);
         let payouts = PayoutsConfig { artefacts_dir: folder.join("artefacts"), chain, ..PayoutsConfig::default() };
         let rail = Ethereum::open(db.clone(), env.clone(), at.domain, &payouts).await?.ok_or_else(unset)?;
         let epochs = Epochs::new(receipts.clone(), payouts).with_rail(Arc::new(rail.clone()));

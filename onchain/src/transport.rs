@@ -1,4 +1,4 @@
-//! JSON-RPC over HTTP, with the client the rest of the broker uses.
+//! JSON-RPC over HTTP, with the client that brokers and nodes use for everything else.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,16 +17,21 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
 /// One endpoint. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<bytes::Bytes>>,
     uri: Uri,
     timeout: Duration,
 }
 
 impl Http {
-    pub(super) fn new(uri: Uri, timeout: Duration) -> Self {
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    pub(crate) fn new(uri: Uri, timeout: Duration) -> Self {
+        // Named here, so that it does not matter which others are built in.
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .expect("the provider speaks the versions of TLS that are built in")
+            .https_or_http()
+            .enable_http1()
+            .build();
         Self { client: Client::builder(TokioExecutor::new()).build(connector), uri, timeout }
     }
 

@@ -1,22 +1,25 @@
 //! A chain on this machine, with contracts nobody else has: for demonstrations and tests. Its accounts are anvil's, whose
 //! keys everybody knows; it signs for them itself.
 
+mod anvil;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256, Bytes, FixedBytes, U64, U256};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_sol_types::{SolCall, SolConstructor as _};
 use protocol::merkle::Leaf;
 use protocol::token::TokenAmount;
 use protocol::typed::{Domain, Word};
-use protocol::{Id as _, ProviderId, wallet};
+use protocol::{ProviderId, wallet};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::bindings::{PayoutDistributor, amount, claim, ours, theirs, units};
-use super::client::{At, Endpoint, Receipt};
 use crate::Error;
-use crate::rail::ChainConfig;
+use crate::contract::{PayoutDistributor, amount, claim_call, named, ours, theirs, units};
+use crate::endpoint::{At, Endpoint, Receipt};
+
+pub use anvil::Anvil;
 
 mod contracts {
     #![allow(missing_docs, reason = "what is generated is described in the contracts")]
@@ -30,6 +33,18 @@ use contracts::{TestToken, TimelockController};
 /// The key of the proposer, encrypted under [`PASSWORD`]; known to everybody, as all keys of local chains are.
 const KEYSTORE: &str = include_str!("local/keystore.json");
 const PASSWORD: &str = "local";
+
+/// Writes the proposer's key into a folder: its keystore, and the file with the password.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_keystore(folder: &Path) -> Result<(PathBuf, PathBuf), std::io::Error> {
+    let (keystore, password) = (folder.join("proposer.json"), folder.join("proposer.password"));
+    std::fs::write(&keystore, KEYSTORE)?;
+    std::fs::write(&password, PASSWORD)?;
+    Ok((keystore, password))
+}
+
 /// Anvil's accounts, by what they do here.
 const TREASURY: usize = 0;
 const PROPOSER: usize = 1;
@@ -83,7 +98,7 @@ impl LocalChain {
     /// The chain behind an address.
     ///
     /// # Errors
-    /// [`Error::ChainKey`] for an address that is none; [`Error::ChainAway`].
+    /// [`Error::Unfit`] for an address that is none; [`Error::Away`].
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let endpoint = Endpoint::new(&SecretString::from(url.to_owned()), "local", TIMEOUT)?;
         let accounts = serde_json::from_value(endpoint.raw("eth_accounts", json!([])).await?).unwrap_or_default();
@@ -93,7 +108,7 @@ impl LocalChain {
     /// Asks anything.
     ///
     /// # Errors
-    /// [`Error::ChainAway`].
+    /// [`Error::Away`].
     pub async fn ask(&self, method: &'static str, params: Value) -> Result<Value, Error> {
         self.endpoint.raw(method, params).await
     }
@@ -101,7 +116,7 @@ impl LocalChain {
     /// Waits until everything that was sent is in a block, which it soon is unless the chain was told to wait.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainDoubt`] when it never is.
+    /// [`Error::Away`]; [`Error::Doubt`] when it never is.
     pub async fn settle(&self) -> Result<(), Error> {
         for _ in 0..MOST_POLLS {
             let is_mining = self.ask("anvil_getAutomine", json!([])).await? == json!(true);
@@ -110,13 +125,13 @@ impl LocalChain {
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(Error::ChainDoubt { reason: "what was sent is in no block".to_owned() })
+        Err(Error::Doubt { reason: "what was sent is in no block".to_owned() })
     }
 
     /// Adds blocks.
     ///
     /// # Errors
-    /// [`Error::ChainAway`].
+    /// [`Error::Away`].
     pub async fn mine(&self, blocks: u64) -> Result<(), Error> {
         self.ask("anvil_mine", json!([U64::from(blocks)])).await.map(drop)
     }
@@ -124,7 +139,7 @@ impl LocalChain {
     /// Lets time pass.
     ///
     /// # Errors
-    /// [`Error::ChainAway`].
+    /// [`Error::Away`].
     pub async fn pass(&self, seconds: u64) -> Result<(), Error> {
         self.ask("evm_increaseTime", json!([U64::from(seconds)])).await?;
         self.mine(1).await
@@ -133,7 +148,7 @@ impl LocalChain {
     /// Deploys token, timelock and distributor.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn deploy(&self, epoch_cap: TokenAmount) -> Result<Deployed, Error> {
         let token = self.create(TestToken::BYTECODE.clone(), Vec::new()).await?;
         let timelock = TimelockController::constructorCall {
@@ -158,7 +173,7 @@ impl LocalChain {
     }
 
     fn account(&self, at: usize) -> Result<Address, Error> {
-        let missing = || Error::ChainKey { reason: "this is no local chain: it has no accounts of its own".to_owned() };
+        let missing = || Error::Unfit { reason: "this is no local chain: it has no accounts of its own".to_owned() };
         self.accounts.get(at).copied().ok_or_else(missing)
     }
 
@@ -168,7 +183,7 @@ impl LocalChain {
         self.settle().await?;
         let receipt = self.ask("eth_getTransactionReceipt", json!([sent])).await?;
         let address = receipt.get("contractAddress").cloned().unwrap_or_default();
-        let failed = |_| Error::ChainRefuses { wish: "be deployed".to_owned(), reason: receipt.to_string() };
+        let failed = |_| Error::Refuses { wish: "be deployed".to_owned(), reason: receipt.to_string() };
         serde_json::from_value(address).map_err(failed)
     }
 
@@ -179,51 +194,32 @@ impl LocalChain {
         self.settle().await?;
         let receipt: Option<Receipt> = self.endpoint.receipt(hash).await?;
         let is_done = receipt.is_some_and(|receipt| receipt.is_done());
-        let failed = || Error::ChainRefuses { wish: C::SIGNATURE.to_owned(), reason: hash.to_string() };
+        let failed = || Error::Refuses { wish: C::SIGNATURE.to_owned(), reason: hash.to_string() };
         is_done.then_some(()).ok_or_else(failed)
     }
 }
 
 impl Deployed {
-    /// Settings that lead here, with the proposer's key in `folder`.
+    /// Who has the tokens and funds the contract.
     ///
     /// # Errors
-    /// When the key can't be written.
-    pub fn config(&self, url: &str, folder: &Path) -> Result<ChainConfig, std::io::Error> {
-        let (keystore, password): (PathBuf, PathBuf) = (folder.join("proposer.json"), folder.join("proposer.password"));
-        std::fs::write(&keystore, KEYSTORE)?;
-        std::fs::write(&password, PASSWORD)?;
-        Ok(ChainConfig {
-            rpc_url: Some(url.to_owned().into()),
-            token: self.token,
-            treasury: self.chain.accounts.get(TREASURY).copied().map(ours),
-            keystore: Some(keystore),
-            keystore_password_file: Some(password),
-            tick_ms: 500,
-            ..ChainConfig::default()
-        })
+    /// When the chain has no accounts.
+    pub fn treasury(&self) -> Result<wallet::Address, Error> {
+        self.chain.account(TREASURY).map(ours)
     }
 
     /// What the proposer has to pay gas with, in wei.
     ///
     /// # Errors
-    /// [`Error::ChainAway`].
+    /// [`Error::Away`].
     pub async fn gas(&self) -> Result<TokenAmount, Error> {
         Ok(self.chain.endpoint.balance(self.chain.account(PROPOSER)?, At::Latest).await?.into())
-    }
-
-    /// Has the tree that waits count, as anybody may once its delay is over.
-    ///
-    /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
-    pub async fn activate(&self) -> Result<(), Error> {
-        self.chain.send(ANYBODY, theirs(self.domain.distributor), PayoutDistributor::activateCall {}).await
     }
 
     /// Puts tokens into the contract, made of nothing.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn fund(&self, amount: TokenAmount) -> Result<(), Error> {
         let (token, contract, amount) = (theirs(self.token), theirs(self.domain.distributor), units(amount));
         let treasury = self.chain.account(TREASURY)?;
@@ -235,7 +231,7 @@ impl Deployed {
     /// Gives the contract tokens without its knowledge.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn give(&self, amount: TokenAmount) -> Result<(), Error> {
         let call = TestToken::mintCall { to: theirs(self.domain.distributor), amount: units(amount) };
         self.chain.send(TREASURY, theirs(self.token), call).await
@@ -244,7 +240,7 @@ impl Deployed {
     /// Has the token refuse an account, or no longer.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn set_blocked(&self, account: wallet::Address, is_blocked: bool) -> Result<(), Error> {
         let call = TestToken::setBlockedCall { account: theirs(account), isBlocked: is_blocked };
         self.chain.send(TREASURY, theirs(self.token), call).await
@@ -253,7 +249,7 @@ impl Deployed {
     /// Has the guardian refuse the tree that waits.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn veto(&self) -> Result<(), Error> {
         self.chain.send(GUARDIAN, theirs(self.domain.distributor), PayoutDistributor::vetoCall {}).await
     }
@@ -261,7 +257,7 @@ impl Deployed {
     /// Proposes a tree with the proposer's key, as whoever stole it would.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn propose(&self, number: u64, root: Word, total: TokenAmount) -> Result<(), Error> {
         let call = PayoutDistributor::proposeCall {
             epoch_: number,
@@ -273,10 +269,18 @@ impl Deployed {
         self.chain.send(PROPOSER, theirs(self.domain.distributor), call).await
     }
 
+    /// Has the tree that waits count, once its delay is over.
+    ///
+    /// # Errors
+    /// [`Error::Away`]; [`Error::Refuses`].
+    pub async fn activate(&self) -> Result<(), Error> {
+        self.chain.send(ANYBODY, theirs(self.domain.distributor), PayoutDistributor::activateCall {}).await
+    }
+
     /// Spends the proposer's next nonce on nothing, for more gas than anybody else.
     ///
     /// # Errors
-    /// [`Error::ChainAway`].
+    /// [`Error::Away`].
     pub async fn spend_nonce(&self, nonce: u64, gas_price: u128) -> Result<(), Error> {
         let from = self.chain.account(PROPOSER)?;
         let call = json!([{ "from": from, "to": from, "nonce": U64::from(nonce),
@@ -287,23 +291,15 @@ impl Deployed {
     /// Claims for a provider, as anybody may.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn claim(&self, root: Word, leaf: &Leaf, proof: &[Word]) -> Result<(), Error> {
-        let one = claim(leaf, proof);
-        let call = PayoutDistributor::claimCall {
-            provider: one.provider,
-            payee: one.payee,
-            cumulative: one.cumulative,
-            expectedRoot: root.0.into(),
-            proof: one.proof,
-        };
-        self.chain.send(ANYBODY, theirs(self.domain.distributor), call).await
+        self.chain.send(ANYBODY, theirs(self.domain.distributor), claim_call(root, leaf, proof)).await
     }
 
     /// What an account has of the token.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn balance(&self, account: wallet::Address) -> Result<TokenAmount, Error> {
         let call = TestToken::balanceOfCall { account: theirs(account) };
         Ok(amount(self.chain.endpoint.view(theirs(self.token), call).await?))
@@ -312,16 +308,16 @@ impl Deployed {
     /// What a provider has been paid since the beginning.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn claimed(&self, provider: ProviderId) -> Result<TokenAmount, Error> {
-        let call = PayoutDistributor::claimedCall { provider: FixedBytes(*provider.uuid().as_bytes()) };
+        let call = PayoutDistributor::claimedCall { provider: named(provider) };
         Ok(amount(self.chain.endpoint.view(theirs(self.domain.distributor), call).await?))
     }
 
     /// What the contract has come to.
     ///
     /// # Errors
-    /// [`Error::ChainAway`]; [`Error::ChainRefuses`].
+    /// [`Error::Away`]; [`Error::Refuses`].
     pub async fn state(&self) -> Result<State, Error> {
         let (endpoint, contract) = (&self.chain.endpoint, theirs(self.domain.distributor));
         Ok(State {
