@@ -57,7 +57,7 @@ async fn bought(seed: u64) -> World {
     let postings = CoinPosting::new(gas, wallet, TokenAmount::from(ETH / 2)).into_iter().collect();
     let cause = Cause::Gas(Word([1; 32]));
     let spent = CoinTransfer { id: world.env.mint(), cause, coin: Coin::Ether, postings };
-    transfers::book_coins(&mut *world.db.acquire().await.unwrap(), &spent).await.unwrap();
+    transfers::book_coins(&mut world.db.acquire().await.unwrap(), &spent).await.unwrap();
     world
 }
 

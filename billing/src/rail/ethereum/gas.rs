@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use onchain::At;
 
 use super::Ethereum;
-
 use crate::Error;
 use crate::store::transfers;
 
