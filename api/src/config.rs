@@ -52,6 +52,9 @@ pub struct Server {
     /// The URL providers and users reach it at. Providers' wallets sign it, and `steelyard-node` signs for no other
     /// than the one it dialled; where it is not set, the listening address stands for it.
     pub public_url: Option<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`; of all others the address of the
+    /// connection counts.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     /// This replica's name: stable over restarts, different for each replica.
     pub replica: String,
     /// Threads that each serve connections of their own, best one per core; 0 serves all on one shared runtime.
@@ -75,6 +78,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
+            trusted_proxies: Vec::new(),
             replica: "gateway-0".to_owned(),
             lanes: 0,
             max_connections: 20_000,

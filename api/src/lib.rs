@@ -1,6 +1,7 @@
 //! The broker: the composition root, and the only place that sees scheduler and billing together.
 
 pub mod accounts;
+pub mod addresses;
 pub mod ask;
 pub mod catalogue;
 pub mod check;

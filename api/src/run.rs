@@ -12,6 +12,7 @@ use scheduler::attempt::seed::SeedKey;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
+use crate::addresses::{self, Addresses};
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::commands::Error;
 use crate::config::Config;
@@ -64,6 +65,7 @@ impl App {
         });
         Ok(Self {
             keys: Keys::new(db.clone(), env.clone()),
+            addresses: Addresses::new(config.server.trusted_proxies.clone()),
             sessions: Sessions::new(db.clone(), env.clone()),
             upstreams: Upstreams::new(direct),
             probes: Probes::default(),
@@ -154,6 +156,7 @@ pub fn spawn_all(app: &AppState) {
     worker::spawn(app.env.clone(), upkeep, shutdown);
     app.limits.spawn(shutdown);
     worker::spawn(app.env.clone(), limits::Upkeep::new(app.limits.clone(), app.db.clone()), shutdown);
+    worker::spawn(app.env.clone(), addresses::Upkeep(app.clone()), shutdown);
     worker::spawn(app.env.clone(), Pruning(app.clone()), shutdown);
 }
 
@@ -163,7 +166,8 @@ const KEEP_EVENTS: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Providers dropped in one go: more wait for the next tick.
 const DROP_BATCH: i64 = 1_000;
 
-/// Deletes what nobody needs any more: facts read long ago, texts nobody signed, providers that proved nothing.
+/// Deletes what nobody needs any more: facts read long ago, texts nobody signed, providers that proved nothing,
+/// addresses no dispute can be about.
 pub struct Pruning(pub AppState);
 
 impl Worker for Pruning {
@@ -180,6 +184,7 @@ impl Worker for Pruning {
     async fn tick(&mut self, now: Timestamp) -> Result<Next, scheduler::Error> {
         let mut conn = self.0.db.acquire().await?;
         platform::outbox::prune(&mut conn, now, KEEP_EVENTS).await?;
+        crate::store::addresses::prune(&mut conn, now.minus(addresses::KEEP)).await?;
         crate::store::challenges::prune(&mut conn, now.minus(PENDING_FOR)).await?;
         scheduler::store::providers::drop_pending(&mut conn, now.minus(PENDING_FOR), DROP_BATCH).await?;
         Ok(Next::Wait)

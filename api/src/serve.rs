@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -13,7 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
+use crate::addresses::Peer;
 use crate::config::Server;
 use crate::lanes::Lanes;
 use crate::stall::Stall;
@@ -37,16 +41,15 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(config.max_connections));
     let builder = Arc::new(builder(config));
     let config = Arc::new(config.clone());
-    let service = TowerToHyperService::new(router);
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
             place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
         };
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     rest_after(&error).await;
                     continue;
@@ -55,7 +58,12 @@ pub async fn serve(
         };
         // Taken off the event queue it was accepted on: its lane has one of its own.
         let Ok(stream) = stream.into_std() else { continue };
-        let (builder, service) = (builder.clone(), service.clone());
+        let peer = Peer(from.ip());
+        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let (builder, service) = (builder.clone(), TowerToHyperService::new(service));
         let (config, stop) = (Arc::clone(&config), stop.clone());
         let connection = async move {
             let Some(io) = prepare(stream, &config) else { return };

@@ -28,6 +28,8 @@ pub struct App {
     pub config: Config,
     /// API keys, cached.
     pub keys: Keys,
+    /// Where keys are used from.
+    pub addresses: crate::addresses::Addresses,
     /// Sessions of nodes, cached.
     pub sessions: Sessions,
     /// Money.

@@ -3,6 +3,7 @@
 //! Each function takes the connection first and neither begins nor commits. Locks are taken in this
 //! order: challenge, organization, project, service account, key; rows of the scheduler and of billing come after.
 
+pub mod addresses;
 pub mod audit;
 pub mod challenges;
 pub mod deliveries;

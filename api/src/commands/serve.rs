@@ -125,6 +125,9 @@ impl Broker {
             tracing::error!(%error, "credit could not be handed back; its leases will be reaped");
         }
         app.limits.stop().await;
+        if let Err(error) = app.addresses.write(&app.db).await {
+            tracing::warn!(%error, "where keys were used from in the last seconds is lost");
+        }
         app.shutdown.drain(std::time::Duration::from_secs(5)).await;
         // Not before: what answers left to be finished behind them runs there.
         drop(lanes);

@@ -9,6 +9,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use protocol::{KeyId, OrganizationId, ProjectId};
 
+use crate::addresses::Peer;
 use crate::error::ApiError;
 use crate::keys::{Holder, KeyKind, KeyRecord};
 use crate::state::{App, AppState};
@@ -129,11 +130,20 @@ pub(super) fn wrong_kind(needed: KeyKind, had: KeyKind) -> ApiError {
     ApiError::forbidden("insufficient_permissions", message)
 }
 
+/// The same, and remembers where the key is used from.
+async fn authenticate_and_note(app: &App, parts: &Parts) -> Result<Arc<KeyRecord>, ApiError> {
+    let record = authenticate(app, &parts.headers).await?;
+    if let Some(peer) = parts.extensions.get::<Peer>() {
+        app.addresses.note(record.id, *peer, &parts.headers, app.env.now());
+    }
+    Ok(record)
+}
+
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let record = authenticate(app, &parts.headers).await?;
+        let record = authenticate_and_note(app, parts).await?;
         let had = record.kind();
         Self::of(record).ok_or_else(|| wrong_kind(KeyKind::Inference, had))
     }
@@ -143,7 +153,7 @@ impl FromRequestParts<AppState> for Manager {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let record = authenticate(app, &parts.headers).await?;
+        let record = authenticate_and_note(app, parts).await?;
         match record.holder {
             Holder::Management { organization, project } => Ok(Self { key: record.id, organization, project }),
             _ => Err(wrong_kind(KeyKind::Management, record.kind())),
@@ -155,7 +165,7 @@ impl FromRequestParts<AppState> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let record = authenticate(app, &parts.headers).await?;
+        let record = authenticate_and_note(app, parts).await?;
         match record.holder {
             Holder::Admin { organization } => Ok(Self { key: record.id, organization }),
             _ => Err(wrong_kind(KeyKind::Admin, record.kind())),
@@ -167,7 +177,7 @@ impl FromRequestParts<AppState> for Payer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let record = authenticate(app, &parts.headers).await?;
+        let record = authenticate_and_note(app, parts).await?;
         match record.holder {
             Holder::Inference { organization, .. } | Holder::Management { organization, .. } => {
                 Ok(Self { organization })

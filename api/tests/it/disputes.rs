@@ -120,6 +120,11 @@ async fn use_some(desk: &Desk) -> protocol::RequestId {
 async fn evidence_is_one_file_with_the_purchase_its_usage_and_its_keys() {
     let desk = Desk::open().await;
     let request = use_some(&desk).await;
+    let key = text(&desk.admin(&["key", "list", "--org", &desk.org]).await.unwrap()[0]["key"]);
+    let app = &desk.test.app;
+    let peer = api::addresses::Peer([203, 0, 113, 7].into());
+    app.addresses.note(key.parse().unwrap(), peer, &http::HeaderMap::new(), app.env.now());
+    app.addresses.write(&app.db).await.unwrap();
     let dispute = desk.dispute().await;
     let listed = desk.admin(&["dispute", "list", "--undecided"]).await.unwrap();
     let row = &listed.as_array().unwrap()[0];
@@ -140,8 +145,9 @@ async fn evidence_is_one_file_with_the_purchase_its_usage_and_its_keys() {
         entry.read_to_string(&mut content).unwrap();
         files.insert(entry.path().unwrap().display().to_string(), content);
     }
-    let names: Vec<_> =
-        ["README.txt", "facts.json", "keys.csv", "usage.csv"].map(|name| format!("dispute-{dispute}/{name}")).into();
+    let names: Vec<_> = ["README.txt", "addresses.csv", "facts.json", "keys.csv", "usage.csv"]
+        .map(|name| format!("dispute-{dispute}/{name}"))
+        .into();
     assert_eq!(files.keys().cloned().collect::<Vec<_>>(), names);
     let file = |at: usize| &files[&names[at]];
     assert!(
@@ -149,12 +155,12 @@ async fn evidence_is_one_file_with_the_purchase_its_usage_and_its_keys() {
         "{}",
         file(0)
     );
-    let facts: Value = serde_json::from_str(file(1)).unwrap();
+    let facts: Value = serde_json::from_str(file(2)).unwrap();
     assert_eq!(facts["purchase"]["topup"], json!(desk.topup.id));
     assert!(text(&facts["purchase"]["receipt_url"]).starts_with("http"));
-    let key = text(&desk.admin(&["key", "list", "--org", &desk.org]).await.unwrap()[0]["key"]);
-    assert!(file(2).contains(&key), "{}", file(2));
-    let line = file(3).lines().nth(1).unwrap();
+    assert!(file(1).lines().nth(1).unwrap().starts_with(&format!("{key},203.0.113.7,")), "{}", file(1));
+    assert!(file(3).contains(&key), "{}", file(3));
+    let line = file(4).lines().nth(1).unwrap();
     assert!(line.contains(&request.to_string()) && line.ends_with("completed,12,7,0.005"), "{line}");
 
     let again = desk.admin(&words).await.unwrap_err();

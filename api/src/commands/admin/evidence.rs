@@ -14,6 +14,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{Error, missing};
+use crate::store::addresses::{self, KeyAddress};
 use crate::store::keys::{self, KeyRow, Owner};
 use crate::store::organizations::{self, Organization};
 
@@ -21,6 +22,8 @@ use crate::store::organizations::{self, Organization};
 const MAX_REQUESTS: i64 = 50_000;
 /// Most keys and refunds listed.
 const MAX_ROWS: u32 = 1_000;
+/// Most addresses listed: those of the keys used last.
+const MAX_ADDRESSES: i64 = 10_000;
 
 /// All that is known here of a disputed purchase.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub(super) struct Evidence {
     refunds: Vec<Refund>,
     warnings: Vec<FraudWarning>,
     keys: Vec<KeyRow>,
+    addresses: Vec<KeyAddress>,
     usage: Vec<UsageEntry>,
 }
 
@@ -54,6 +58,7 @@ pub(super) async fn collect(conn: &mut PgConnection, dispute: &Dispute) -> Resul
         refunds: refunds::list_of(conn, topup.id, i64::from(MAX_ROWS)).await?,
         warnings: warnings::list_of(conn, topup.id).await?,
         keys: keys::list_of(conn, Owner::Organization(dispute.account), MAX_ROWS).await?,
+        addresses: addresses::list_of(conn, dispute.account, MAX_ADDRESSES).await?,
         usage: usage_log::list(conn, dispute.account, topup.created_at, MAX_REQUESTS).await?,
         topup,
     })
@@ -74,6 +79,7 @@ impl Evidence {
             ("facts.json", self.facts()),
             ("usage.csv", self.usage_table()),
             ("keys.csv", self.key_table()),
+            ("addresses.csv", self.address_table()),
         ];
         for (name, text) in files {
             let mut header = tar::Header::new_gnu();
@@ -108,8 +114,10 @@ impl Evidence {
              facts.json  the dispute, the purchase, its refunds and warnings of fraud\n\
              usage.csv   each request since the purchase: when, with which key, which model, how much, at what price\n\
              keys.csv    the customer's keys: who made requests held one of them\n\
+             addresses.csv  where those keys were used from: each network address, of IPv6 each network\n\
              \n\
-             Network addresses, prompts and answers are not here because they are not stored.\n",
+             Prompts and answers are not here because they are not stored. An address is forgotten 400 days after it\n\
+             was last seen.\n",
             id = dispute.id,
             packed = now.rfc3339(),
             page = page_of(&dispute.id),
@@ -181,6 +189,15 @@ impl Evidence {
             let revoked = one.revoked_at.map(Timestamp::rfc3339).unwrap_or_default();
             let (id, kind, created) = (one.record.id, one.record.kind().name(), one.created_at.rfc3339());
             let _ = writeln!(table, "{id},{kind},{name},{hint},{created},{revoked}");
+        }
+        table
+    }
+
+    fn address_table(&self) -> String {
+        let mut table = "key,address,first_seen_at,last_seen_at,requests\n".to_owned();
+        for one in &self.addresses {
+            let (first, last) = (one.first_seen_at.rfc3339(), one.last_seen_at.rfc3339());
+            let _ = writeln!(table, "{},{},{first},{last},{}", one.key, one.address, one.requests);
         }
         table
     }
