@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use k256::ecdsa::{RecoveryId, Signature, SigningKey, VerifyingKey};
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use sha3::{Digest, Keccak256};
 
 /// A 20-byte EVM address. Prints in EIP-55 mixed case; parses any case, but a mixed-case text must check out.
@@ -40,9 +41,8 @@ impl Address {
         &self.0
     }
 
-    fn of(key: &VerifyingKey) -> Self {
-        let point = key.to_sec1_point(false);
-        let digest = Keccak256::digest(&point.as_bytes()[1..]);
+    fn of(key: &PublicKey) -> Self {
+        let digest = Keccak256::digest(&key.serialize_uncompressed()[1..]);
         let mut address = [0; 20];
         address.copy_from_slice(&digest[12..]);
         Self(address)
@@ -83,8 +83,8 @@ impl FromStr for Address {
 
 crate::text::text_value!(Address);
 
-/// A wallet's secret, for `steelyard-node register` and tests. Not printed by Debug.
-pub struct Wallet(SigningKey);
+/// A wallet's secret, for `steelyard-node register` and tests. Not printed by Debug; gone from memory when dropped.
+pub struct Wallet(SecretKey);
 
 impl Wallet {
     /// From 32 secret bytes.
@@ -92,7 +92,7 @@ impl Wallet {
     /// # Errors
     /// [`WalletError::Key`] when they are not a valid secret (zero, or past the curve's order).
     pub fn from_bytes(secret: &[u8; 32]) -> Result<Self, WalletError> {
-        SigningKey::from_slice(secret).map(Self).map_err(|_| WalletError::Key)
+        SecretKey::from_byte_array(*secret).map(Self).map_err(|_| WalletError::Key)
     }
 
     /// From hex digits, with or without `0x`.
@@ -109,7 +109,7 @@ impl Wallet {
     /// Where payments to this wallet go.
     #[must_use]
     pub fn address(&self) -> Address {
-        Address::of(self.0.verifying_key())
+        Address::of(&self.0.public_key(SECP256K1))
     }
 
     /// Signs `message` as `personal_sign` does; `0x` and 130 hex digits.
@@ -121,11 +121,18 @@ impl Wallet {
     /// Signs a digest, such as [`crate::typed::Typed::digest`].
     #[must_use]
     pub fn sign_digest(&self, digest: &[u8; 32]) -> Signed {
-        let (signature, recovery) = self.0.sign_prehash_recoverable(digest);
+        let signature = SECP256K1.sign_ecdsa_recoverable(Message::from_digest(*digest), &self.0);
+        let (recovery, compact) = signature.serialize_compact();
         let mut bytes = [0; 65];
-        bytes[..64].copy_from_slice(&signature.to_bytes());
-        bytes[64] = 27 + recovery.to_byte();
+        bytes[..64].copy_from_slice(&compact);
+        bytes[64] = if recovery == RecoveryId::Zero { 27 } else { 28 };
         Signed(bytes)
+    }
+}
+
+impl Drop for Wallet {
+    fn drop(&mut self) {
+        self.0.non_secure_erase();
     }
 }
 
@@ -160,13 +167,16 @@ impl Signed {
     /// # Errors
     /// [`WalletError::Signature`] when `s` is high, or it recovers to no key.
     pub fn recover(&self, digest: &[u8; 32]) -> Result<Address, WalletError> {
-        let recovery = RecoveryId::from_byte(self.0[64] - 27).ok_or(WalletError::Signature)?;
-        let signature = Signature::from_slice(&self.0[..64]).map_err(|_| WalletError::Signature)?;
+        let recovery = if self.0[64] == 27 { RecoveryId::Zero } else { RecoveryId::One };
+        let signature =
+            RecoverableSignature::from_compact(&self.0[..64], recovery).map_err(|_| WalletError::Signature)?;
         // A signature and its mirror image would be two spellings of one proof.
-        if signature.normalize_s() != signature {
+        let (given, mut low) = (signature.to_standard(), signature.to_standard());
+        low.normalize_s();
+        if low != given {
             return Err(WalletError::Signature);
         }
-        let key = VerifyingKey::recover_from_prehash(digest, &signature, recovery);
+        let key = SECP256K1.recover_ecdsa(Message::from_digest(*digest), &signature);
         key.map(|key| Address::of(&key)).map_err(|_| WalletError::Signature)
     }
 }
@@ -241,5 +251,36 @@ mod tests {
         assert_eq!(recover("join", &signature).unwrap(), wallet.address());
         assert_ne!(recover("leave", &signature).ok(), Some(wallet.address()));
         assert_eq!(recover("join", "0x00"), Err(WalletError::Signature));
+    }
+
+    #[test]
+    fn a_signatures_mirror_image_proves_nothing() {
+        // The order of the curve, in words of 64 bits, the highest first.
+        const ORDER: [u64; 4] =
+            [0xFFFF_FFFF_FFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFE, 0xBAAE_DCE6_AF48_A03B, 0xBFD2_5E8C_D036_4141];
+        let wallet = Wallet::from_hex(SECRET).unwrap();
+        let digest = digest("join");
+        let signed = wallet.sign_digest(&digest);
+        assert_eq!(signed.recover(&digest), Ok(wallet.address()));
+        let mut mirrored = *signed.bytes();
+        let mut borrow = false;
+        for (word, of) in ORDER.iter().enumerate().rev() {
+            let place = &mut mirrored[32 + 8 * word..40 + 8 * word];
+            let (less, a) = of.overflowing_sub(u64::from_be_bytes((&*place).try_into().unwrap()));
+            let (less, b) = less.overflowing_sub(u64::from(borrow));
+            borrow = a || b;
+            place.copy_from_slice(&less.to_be_bytes());
+        }
+        mirrored[64] = 55 - mirrored[64];
+        assert_eq!(Signed::from_bytes(&mirrored).unwrap().recover(&digest), Err(WalletError::Signature));
+    }
+
+    #[test]
+    fn a_wallets_signatures_are_the_same_on_every_machine() {
+        // RFC 6979 with SHA-256: `cast wallet sign` with the same key prints the same.
+        assert_eq!(
+            Wallet::from_hex(SECRET).unwrap().sign("join"),
+            "0xfb2e2c0ae595c9771696f8fff3384d57558a0dea64c2e5fbff04d400742ad02e4172d288dd7829243ae5b224cc8d96fc1d4cd2114781a2dfd46c089de1e0c39f1b"
+        );
     }
 }
