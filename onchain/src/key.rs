@@ -1,5 +1,8 @@
 //! Keys of accounts. Whatever signs a hash will do: a file here, a key service elsewhere.
 
+#[cfg(feature = "aws-kms")]
+mod kms;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +26,15 @@ impl Key {
     pub async fn open(file: PathBuf, password_file: PathBuf) -> Result<Self, Error> {
         let opening = tokio::task::spawn_blocking(move || read(&file, &password_file));
         opening.await.unwrap_or_else(|_| Err(Error::Unfit { reason: "opening the keystore panicked".to_owned() }))
+    }
+
+    /// The key of `account` that AWS KMS keeps under this id, alias or ARN, of the kind `ECC_SECG_P256K1` for signing.
+    /// Credentials and region are looked for where the AWS command line looks. The service is first asked for the first
+    /// signature, and refused as long as its key is another account's.
+    #[cfg(feature = "aws-kms")]
+    #[must_use]
+    pub fn in_aws_kms(id: String, account: Address, endpoint: Option<String>) -> Self {
+        Self(Arc::new(kms::Kept::new(id, crate::contract::theirs(account), endpoint)))
     }
 
     /// Whose it is.

@@ -27,6 +27,12 @@ pub struct ChainConfig {
     pub keystore: Option<PathBuf>,
     /// The file with its password, of which the first line counts.
     pub keystore_password_file: Option<PathBuf>,
+    /// Or the proposer's key in AWS KMS: its id, alias or ARN.
+    pub kms_key: Option<String>,
+    /// The account that key is of; another's signs nothing.
+    pub kms_account: Option<Address>,
+    /// Where KMS is asked in place of its region's own address.
+    pub kms_endpoint: Option<String>,
     /// The block the contract was deployed in: nothing is read before it.
     pub first_block: u64,
     /// Whole tokens above which what one endpoint says is not booked without the other.
@@ -87,6 +93,9 @@ impl Default for ChainConfig {
             treasury: None,
             keystore: None,
             keystore_password_file: None,
+            kms_key: None,
+            kms_account: None,
+            kms_endpoint: None,
             first_block: 0,
             two_rpc_threshold: 10_000,
             finality_margin: 0,
