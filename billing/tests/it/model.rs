@@ -240,7 +240,7 @@ async fn history(seed: u64, check_steps: u32) {
             }
         };
         // Other steps with each seed, so that over many of them every step is one of those checked.
-        if (seed + u64::from(step)) % u64::from(check_steps) != 0 {
+        if !(seed + u64::from(step)).is_multiple_of(u64::from(check_steps)) {
             continue;
         }
         let report = billing::reconcile(&db).await.unwrap();
