@@ -2,24 +2,30 @@
 //! model of who was charged what. Every step leaves the books in order.
 //!
 //! `STEELYARD_MODEL_SEED` repeats one history, `STEELYARD_MODEL_RUNS` asks for more of them, as `make soak` does.
+//! Of many, the books are checked after some of the steps; of one or two, after each.
+
+mod runs;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use billing::{Billing, Booked, BudgetScope, LeaseHold, Outcome, Reset};
+use platform::testing::TestDb;
 use protocol::time::ManualClock;
 use protocol::{Env, Id, KeyId, OrganizationId, RequestId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio::runtime::Runtime;
 
 use crate::fixture::{ask, assert_green, fold_all, fund, id, nano, post, quiet, settlement};
 
 const ACCOUNTS: u128 = 3;
 const STEPS: u32 = 120;
+/// Looks at whether a dead replica's name is free, a moment apart, before that counts as never. Looks and not
+/// seconds: a run that is stopped for a while goes on where it was.
+const LOOKS: u32 = 10_000;
 
 struct Replica {
     name: &'static str,
@@ -41,72 +47,65 @@ struct Model {
     doubtful: HashMap<RequestId, (OrganizationId, i64)>,
 }
 
-fn start(name: &'static str, url: &str, seed: u64) -> Replica {
+async fn start(name: &'static str, url: &str, seed: u64) -> Replica {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (env, clock) = platform::testing::env(seed);
     let (url, inner) = (url.to_owned(), env.clone());
-    let (sender, receiver) = std::sync::mpsc::channel();
-    runtime.spawn(async move {
-        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(6).connect(&url).await.unwrap();
+    let starting = runtime.spawn(async move {
+        let pool = PgPoolOptions::new().max_connections(6).connect(&url).await.unwrap();
         let mut config = quiet();
         config.lease.recall_wait_ms = 20;
         config.settlement.ack_timeout_ms = 5_000;
-        sender.send(Billing::start(pool, inner, config, name).await.unwrap()).unwrap();
+        Billing::start(pool, inner, config, name).await.unwrap()
     });
-    let billing = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+    let billing = starting.await.unwrap();
+    assert!(billing.is_sole_bearer(), "{name} started beside another {name}");
     Replica { name, runtime, billing, env, clock, holds: Vec::new() }
+}
+
+/// Ends a replica where it is, as a crash does, and returns its name once the server knows.
+async fn kill(dead: Replica, books: &PgPool) -> &'static str {
+    let Replica { name, runtime, billing, holds, .. } = dead;
+    tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+    // Holds of the dead are only memory. The connection that holds the name goes with the last of them.
+    drop((billing, holds));
+    let held = "select exists (
+        select from pg_locks where locktype = 'advisory'
+           and database = (select oid from pg_database where datname = current_database())
+           and (classid::bigint << 32 | objid::bigint) = hashtextextended('replica ' || $1, 0))";
+    for _ in 0..LOOKS {
+        if !sqlx::query_scalar::<_, bool>(held).bind(name).fetch_one(books).await.unwrap() {
+            return name;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("the server never noticed that {name} died");
 }
 
 #[test]
 fn random_histories_leave_the_books_in_order() {
-    let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let (first, runs) = (number("STEELYARD_MODEL_SEED").unwrap_or(1), number("STEELYARD_MODEL_RUNS").unwrap_or(2));
-    let (began, interrupted) = (Instant::now(), interrupted());
-    for done in 0..runs {
-        let watched = Watched(first + done);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(history(watched.0));
-        let (took, done) = (began.elapsed().as_secs_f64(), done + 1);
-        let left = took / f64::from(u32::try_from(done).unwrap()) * f64::from(u32::try_from(runs - done).unwrap());
-        println!("seed {}: in order; {done} of {runs} in {took:.0} s, {left:.0} s to go", watched.0);
-        if interrupted.load(Ordering::Relaxed) {
-            println!("ended early: {done} histories from seed {first} on left the books in order");
-            return;
-        }
-    }
-}
-
-/// Says on its way out of a failure which history failed.
-struct Watched(u64);
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("seed {0} failed; STEELYARD_MODEL_SEED={0} STEELYARD_MODEL_RUNS=1 repeats it", self.0);
-        }
-    }
-}
-
-/// Becomes true with Ctrl-C: the history under way is gone through to its end, so that what is known is kept.
-fn interrupted() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&flag);
-    std::thread::spawn(move || {
+    runs::go_through(|seed, check_steps| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            told.store(true, Ordering::Relaxed);
-        }
+        runtime.block_on(history(seed, check_steps));
     });
-    flag
 }
 
-async fn history(seed: u64) {
-    let db = platform::testing::database().await;
+/// The test's own connection, which nothing cuts: one, which knows its statements after the first check, and so
+/// patient that a run may be stopped for a while.
+async fn books_of(db: &TestDb) -> PgPool {
+    let patient = [("idle_in_transaction_session_timeout", "0")];
+    let options = db.config().connect_options().unwrap().options(patient);
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(3_600));
+    pool.connect_with(options).await.unwrap()
+}
+
+async fn history(seed: u64, check_steps: u32) {
+    let own = platform::testing::database().await;
+    let db = books_of(&own).await;
     let (env, _) = platform::testing::env(seed * 1_000);
     let price = post(&db, &env).await;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut model = Model::default();
-    let admin = PgPool::connect(db.admin_url()).await.unwrap();
     for n in 1..=ACCOUNTS {
         fund(&db, &env, id(n), 100_000).await;
         model.granted.insert(id(n), 100_000);
@@ -128,7 +127,7 @@ async fn history(seed: u64) {
     let mut replicas = Vec::new();
     for name in ["one", "two"] {
         boots += 1;
-        replicas.push(start(name, db.url(), boots));
+        replicas.push(start(name, own.url(), boots).await);
     }
     for step in 0..STEPS {
         let at = rng.random_range(0..replicas.len());
@@ -197,7 +196,7 @@ async fn history(seed: u64) {
                     }));
                 }
                 for _ in 0..4 {
-                    cut(&admin, db.name()).await;
+                    cut(&db).await;
                 }
                 for task in running {
                     match task.await.unwrap() {
@@ -220,7 +219,7 @@ async fn history(seed: u64) {
                     "update leases set expires_at = now() - interval '1 h' where closed_at is null and boot_id = $1",
                 )
                 .bind(replica.billing.boot().uuid())
-                .execute(db.pool())
+                .execute(&db)
                 .await
                 .unwrap();
                 billing::run::reap(&db, &quiet().lease).await.unwrap();
@@ -235,22 +234,18 @@ async fn history(seed: u64) {
             }
             _ => {
                 boots += 1;
-                let dead = replicas.swap_remove(at);
-                dead.runtime.shutdown_background();
-                // Holds of the dead are only memory.
-                drop(dead.holds);
-                replicas.push(start(dead.name, db.url(), boots));
+                let name = kill(replicas.swap_remove(at), &db).await;
+                replicas.push(start(name, own.url(), boots).await);
                 "death and rebirth"
             }
         };
-        let report = billing::reconcile(&db).await;
-        // The check itself may meet a cut connection.
-        let report = match report {
-            Ok(report) => report,
-            Err(_) => billing::reconcile(&db).await.unwrap(),
-        };
+        // Other steps with each seed, so that over many of them every step is one of those checked.
+        if !(seed + u64::from(step)).is_multiple_of(u64::from(check_steps)) {
+            continue;
+        }
+        let report = billing::reconcile(&db).await.unwrap();
         let wrong: Vec<_> = report.checks.iter().filter(|check| !check.differences.is_empty()).collect();
-        assert!(wrong.is_empty(), "seed {seed}, step {step}, after {what}: {wrong:#?}");
+        assert!(wrong.is_empty(), "after step {step}, {what}: {wrong:#?}");
     }
     for replica in replicas {
         drop(replica.holds);
@@ -307,12 +302,13 @@ async fn compare(db: &PgPool, model: &Model) {
     }
 }
 
-async fn cut(admin: &PgPool, name: &str) {
+/// Ends the replicas' sessions; the test's own goes by the broker's name.
+async fn cut(db: &PgPool) {
     sqlx::query(
-        "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and application_name <> 'steelyard'",
+        "select pg_terminate_backend(pid) from pg_stat_activity
+          where datname = current_database() and application_name <> 'steelyard'",
     )
-    .bind(name)
-    .execute(admin)
+    .execute(db)
     .await
     .unwrap();
 }
