@@ -106,7 +106,9 @@ pub async fn run(args: Args, db: PgPool, env: Env, config: Config) -> Result<(),
 /// # Errors
 /// As [`run`].
 pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor) -> Result<Value, Error> {
-    execute_with(args, db, env, actor, None, &Config::default()).await
+    // Settings are large, and whoever waits for this would carry them.
+    let config = Box::new(Config::default());
+    execute_with(args, db, env, actor, None, &config).await
 }
 
 /// The same with a card processor at hand, and the settings of this installation.

@@ -73,7 +73,7 @@ async fn spend(test: &TestApp, wei: u128) {
     let postings = CoinPosting::new(gas, wallet, TokenAmount::from(wei)).into_iter().collect();
     let (id, cause) = (test.app.env.mint(), Cause::Gas(Word([1; 32])));
     let spent = CoinTransfer { id, cause, coin: Coin::Ether, postings };
-    transfers::book_coins(&mut *test.app.db.acquire().await.unwrap(), &spent).await.unwrap();
+    transfers::book_coins(&mut test.app.db.acquire().await.unwrap(), &spent).await.unwrap();
 }
 
 #[tokio::test]
