@@ -43,7 +43,7 @@ enum Command {
     Serve(serve::Args),
     /// Run everything on this machine: Postgres, broker, one node with a real engine, one streamed answer and its bill.
     Demo(demo::Args),
-    /// Manage organizations, keys, credit, models, prices and providers.
+    /// Manage organizations, keys, credit, models, prices, providers and the treasury.
     Admin(admin::Args),
     /// Check that the books add up. Exits 1 when they don't.
     Reconcile(reconcile::Args),
@@ -141,7 +141,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
     match args.command {
         Command::Serve(args) => serve::run(args, config, env).await,
         Command::Demo(args) => demo::run(args, config, env).await,
-        Command::Admin(args) => admin::run(args, open(&config).await?, env, config.stripe).await,
+        Command::Admin(args) => admin::run(args, open(&config).await?, env, config).await,
         Command::Reconcile(args) => reconcile::run(args, open(&config).await?, env, config).await,
         Command::Ledger(args) => ledger::run(args, open(&config).await?).await,
         Command::Stripe(args) => stripe::run(args, open(&config).await?).await,

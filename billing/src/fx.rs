@@ -100,7 +100,11 @@ async fn book(
     let mut is_new = false;
     if !coins.is_empty() {
         let transfer = CoinTransfer { id: env.mint(), cause: cause(Leg::Coins), coin, postings: coins };
-        is_new |= transfers::book_coins(conn, &transfer).await?;
+        is_new = transfers::book_coins(conn, &transfer).await?;
+        // Both sides are booked at once: where one stands, nothing is added to the other later.
+        if !is_new {
+            return Ok(false);
+        }
     }
     if !dollars.is_empty() {
         let transfer = Transfer { id: env.mint(), cause: cause(Leg::Dollars), postings: dollars };

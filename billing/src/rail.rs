@@ -8,4 +8,4 @@ mod config;
 mod ethereum;
 
 pub use config::{ChainConfig, FeedConfig};
-pub use ethereum::{Ethereum, Feed, Gas, positions, spawn};
+pub use ethereum::{Ethereum, Feed, GAS_DECIMALS, Gas, positions, spawn};

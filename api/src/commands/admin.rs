@@ -13,15 +13,17 @@ mod project;
 mod provider;
 mod quarantine;
 mod rate_limit;
+mod treasury;
 mod whose;
 
-use billing::{Cards, StripeConfig};
+use billing::{Cards, PayoutsConfig};
 use clap::Subcommand;
 use protocol::Env;
 use serde_json::Value;
 use sqlx::PgPool;
 
 use super::{Error, operator};
+use crate::config::Config;
 use crate::store::audit::Actor;
 
 /// Options of `steelyard admin`.
@@ -69,6 +71,9 @@ enum Command {
     /// Settlements the books refused.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
+    /// Coins that providers and gas are paid with: what was bought, and what it is worth.
+    #[command(subcommand)]
+    Treasury(treasury::Command),
 }
 
 /// What every command works with.
@@ -78,16 +83,20 @@ struct Desk {
     actor: Actor,
     /// Where bought credit is sent back; `None` when no card is taken.
     cards: Option<Cards>,
+    /// Which token providers are paid in, and who says what it is worth.
+    payouts: PayoutsConfig,
+    /// On which chain.
+    chain_id: u64,
 }
 
 /// Does what was asked and prints the outcome.
 ///
 /// # Errors
 /// [`Error::Usage`] names what the operator can mend; the rest says what failed.
-pub async fn run(args: Args, db: PgPool, env: Env, stripe: StripeConfig) -> Result<(), Error> {
+pub async fn run(args: Args, db: PgPool, env: Env, config: Config) -> Result<(), Error> {
     let json = args.json;
-    let cards = Cards::new(db.clone(), env.clone(), stripe)?;
-    let outcome = execute_with(args, db, env, operator(), cards).await?;
+    let cards = Cards::new(db.clone(), env.clone(), config.stripe.clone())?;
+    let outcome = execute_with(args, db, env, operator(), cards, &config).await?;
     output::print(&outcome, json);
     Ok(())
 }
@@ -97,10 +106,12 @@ pub async fn run(args: Args, db: PgPool, env: Env, stripe: StripeConfig) -> Resu
 /// # Errors
 /// As [`run`].
 pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor) -> Result<Value, Error> {
-    execute_with(args, db, env, actor, None).await
+    // Settings are large, and whoever waits for this would carry them.
+    let config = Box::new(Config::default());
+    execute_with(args, db, env, actor, None, &config).await
 }
 
-/// The same with a card processor at hand.
+/// The same with a card processor at hand, and the settings of this installation.
 ///
 /// # Errors
 /// As [`run`].
@@ -110,8 +121,9 @@ pub async fn execute_with(
     env: Env,
     actor: Actor,
     cards: Option<Cards>,
+    config: &Config,
 ) -> Result<Value, Error> {
-    let desk = Desk { db, env, actor, cards };
+    let desk = Desk { db, env, actor, cards, payouts: config.payouts.clone(), chain_id: config.receipts.chain_id };
     match args.command {
         Command::Org(command) => org::run(&desk, command).await,
         Command::Project(command) => project::run(&desk, command).await,
@@ -124,6 +136,7 @@ pub async fn execute_with(
         Command::Provider(command) => provider::run(&desk, command).await,
         Command::Dispute(command) => dispute::run(&desk, command).await,
         Command::Quarantine(command) => quarantine::run(&desk, command).await,
+        Command::Treasury(command) => treasury::run(&desk, command).await,
     }
 }
 

@@ -60,7 +60,8 @@ impl Desk {
     async fn admin(&self, words: &[&str]) -> Result<Value, String> {
         let line = Line::<api::commands::admin::Args>::parse(words);
         let (db, env, cards) = (self.test.app.db.clone(), self.test.app.env.clone(), self.test.app.cards.clone());
-        api::commands::admin::execute_with(line, db, env, operator(), cards).await.map_err(|error| error.to_string())
+        let done = api::commands::admin::execute_with(line, db, env, operator(), cards, &Config::default()).await;
+        done.map_err(|error| error.to_string())
     }
 
     async fn refund(&self, usd: &str) -> Result<Value, String> {

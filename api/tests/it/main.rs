@@ -40,6 +40,7 @@ mod stream;
 mod support;
 mod tools;
 mod topups;
+mod treasury;
 mod tunnel;
 mod upstream;
 mod webhooks;

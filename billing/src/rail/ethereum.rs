@@ -38,7 +38,7 @@ use crate::store::epochs;
 use crate::{Error, PayoutsConfig};
 
 pub use gas::Gas;
-pub use oracle::Feed;
+pub use oracle::{Feed, GAS_DECIMALS};
 
 /// Claims of one call: with as many first payments it stays well below the gas one transaction may use.
 const CLAIMS_AT_ONCE: usize = 200;

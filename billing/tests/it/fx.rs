@@ -90,6 +90,18 @@ async fn a_purchase_is_booked_once_on_both_sides_of_its_position() {
 }
 
 #[tokio::test]
+async fn a_purchase_that_took_nothing_is_given_no_price_later() {
+    let world = World::new(344).await;
+    assert!(buy(&world, TOKEN, 100_000_000, 0, "0xaa").await.unwrap());
+    assert!(!buy(&world, TOKEN, 100_000_000, 0, "0xaa").await.unwrap(), "it is the same one");
+    let priced = buy(&world, TOKEN, 100_000_000, 101, "0xaa").await;
+    assert!(matches!(priced, Err(Error::AlreadyBooked { .. })), "{priced:?}");
+    assert_eq!(balance(&world, "fx", &TOKEN.to_string()).await, "100000000 credit");
+    assert_eq!(balance(&world, "fx", "USD").await, "none", "no dollar has moved");
+    world.assert_green().await;
+}
+
+#[tokio::test]
 async fn a_month_is_valued_once_and_the_next_goes_on_from_there() {
     let world = bought(341).await;
     let month = Month::of(world.env.now());

@@ -125,6 +125,12 @@ impl Ethereum {
         Ok(())
     }
 
+    /// Whether a block stays, by the word of one endpoint.
+    pub(super) async fn is_final(&self, by: &Endpoint, block: u64) -> Result<bool, Error> {
+        let last = by.known(At::Finalized).await?.number().checked_sub(self.config().finality_margin);
+        Ok(last.is_some_and(|last| block <= last))
+    }
+
     async fn told(&self, by: &Endpoint, from: u64, to: u64) -> Result<(Vec<Logged>, Block), Error> {
         let logs = logged(by.logs(self.contract(), from, to).await?);
         Ok((logs, by.known(At::Number(to)).await?))
@@ -155,7 +161,7 @@ impl Ethereum {
         let Some(second) = self.second() else {
             return doubt("more than payouts.chain.two_rpc_threshold moved, and there is no second endpoint");
         };
-        if second.known(At::Finalized).await?.number() < to {
+        if !self.is_final(second, to).await? {
             return doubt("they are not final to the second endpoint yet");
         }
         let (theirs, their_end) = self.told(second, from, to).await?;

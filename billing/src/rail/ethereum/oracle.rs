@@ -23,7 +23,7 @@ const MOST_ROUNDS: u32 = 500;
 /// How far from a dollar a token that is meant to be one may be, in hundredths of a percent.
 const PEG_BPS: u32 = 100;
 /// Digits behind the point of what gas is paid with.
-const GAS_DECIMALS: u8 = 18;
+pub const GAS_DECIMALS: u8 = 18;
 /// A dollar, in nano-USD.
 const DOLLAR: i128 = 1_000_000_000;
 

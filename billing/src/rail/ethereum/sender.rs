@@ -116,9 +116,24 @@ impl Ethereum {
         }
     }
 
+    /// Whether the second endpoint says the same of a transaction, and that it stays: the first may lie about either.
     async fn is_confirmed(&self, hash: B256, receipt: &Receipt) -> Result<bool, Error> {
         match self.second() {
-            Some(second) => Ok(second.receipt(hash).await?.as_ref() == Some(receipt)),
+            Some(second) if second.receipt(hash).await?.as_ref() == Some(receipt) => {
+                self.is_final(second, receipt.block()).await
+            }
+            Some(_) => Ok(false),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether a nonce was used for good: all endpoints say it was, in a block that none of them can take back.
+    async fn is_used(&self, nonce: u64, block: u64) -> Result<bool, Error> {
+        if self.agreed_nonce(At::Number(block)).await? <= nonce {
+            return Ok(false);
+        }
+        match self.second() {
+            Some(second) => self.is_final(second, block).await,
             None => Ok(true),
         }
     }
@@ -148,9 +163,7 @@ impl Ethereum {
             return Ok(true);
         }
         // None of ours is in a block. Perhaps another is, under the same nonce.
-        let at = At::Number(horizon.last.number());
-        let used = self.agreed_nonce(at).await?;
-        if used > open.nonce {
+        if self.is_used(open.nonce, horizon.last.number()).await? {
             return self.displaced(open, now).await;
         }
         let Some(newest) = open.signed.last() else { return Ok(false) };

@@ -24,6 +24,14 @@ async fn owing(seed: u64) -> Option<Bank> {
     Some(bank)
 }
 
+/// The same, with a second endpoint that tells the truth.
+async fn watched(seed: u64) -> Option<Bank> {
+    let bank = Bank::with(seed, 1, |chain, honest| chain.second_rpc_url = Some(honest.to_owned().into())).await?;
+    bank.fund(tokens(100)).await;
+    owe(&bank).await;
+    Some(bank)
+}
+
 async fn owe(bank: &Bank) {
     bank.earn(1, 3 * DOLLAR).await;
     bank.give().await;
@@ -48,6 +56,17 @@ async fn ends_well_but(bank: &Bank, differs: Option<&str>) {
 async fn signed(bank: &Bank) -> Vec<chain::Signed> {
     let mut conn = bank.world.db.acquire().await.unwrap();
     chain::find_open(&mut conn, bank.rail.sender()).await.unwrap().map(|open| open.signed).unwrap_or_default()
+}
+
+/// From here on the first endpoint says that what is the newest block now stays.
+async fn call_the_head_final(bank: &Bank) -> Value {
+    let head = bank.at.chain.ask("eth_getBlockByNumber", json!(["latest", false])).await.unwrap();
+    let said = head.clone();
+    bank.proxy.judge(move |method, params| match method {
+        "eth_getBlockByNumber" if params[0] == "finalized" => Act::Say(said.clone()),
+        _ => Act::Pass,
+    });
+    head
 }
 
 /// The blocks a proposal was told in.
@@ -162,12 +181,7 @@ async fn after_a_reorganisation_logs_are_read_again_and_what_was_lost_is_sent_ag
 
 #[tokio::test]
 async fn an_endpoint_that_lies_about_nonces_is_found_out_by_the_other() {
-    let Some(bank) = Bank::with(316, 1, |chain, honest| chain.second_rpc_url = Some(honest.to_owned().into())).await
-    else {
-        return;
-    };
-    bank.fund(tokens(100)).await;
-    owe(&bank).await;
+    let Some(bank) = watched(316).await else { return };
     bank.proxy.judge(|method, _| match method {
         "eth_getTransactionCount" => Act::Say(json!("0x5")),
         _ => Act::Pass,
@@ -179,14 +193,46 @@ async fn an_endpoint_that_lies_about_nonces_is_found_out_by_the_other() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_only_one_endpoint_calls_final_stays_open() {
+    let Some(bank) = watched(322).await else { return };
+    bank.turn().await.unwrap();
+    let head = call_the_head_final(&bank).await;
+    let mined = bank.at.chain.ask("eth_getTransactionReceipt", json!([Word(signed(&bank).await[0].hash)])).await;
+    assert_eq!(mined.unwrap()["blockHash"], head["hash"]);
+    let gas = "transfers where cause_kind = 'gas'";
+    bank.turn().await.unwrap();
+    assert_eq!((bank.states("propose").await, bank.world.count(gas).await), (vec![IntentState::Signed], 0));
+    bank.at.chain.mine(3).await.unwrap();
+    bank.turn().await.unwrap();
+    assert_eq!((bank.states("propose").await, bank.world.count(gas).await), (vec![IntentState::Done], 1));
+    bank.proxy.pass();
+    ends_well(&bank).await;
+}
+
+#[tokio::test]
+async fn a_nonce_that_only_one_endpoint_calls_used_for_good_is_not_given_up() {
+    let Some(bank) = watched(323).await else { return };
+    bank.at.chain.ask("evm_setAutomine", json!([false])).await.unwrap();
+    bank.turn().await.unwrap();
+    bank.at.spend_nonce(0, u128::from(500 * GWEI)).await.unwrap();
+    bank.at.chain.ask("evm_setAutomine", json!([true])).await.unwrap();
+    bank.at.chain.mine(1).await.unwrap();
+    call_the_head_final(&bank).await;
+    let displaced = "chain_nonces where displaced";
+    bank.turn().await.unwrap();
+    assert_eq!(bank.world.count(displaced).await, 0, "to the other endpoint it may still go");
+    bank.at.chain.mine(3).await.unwrap();
+    bank.proxy.pass();
+    bank.turn().await.unwrap();
+    assert_eq!(bank.world.count(displaced).await, 1);
+    ends_well_but(&bank, Some("the gas wallet has")).await;
+}
+
+#[tokio::test]
 async fn a_block_that_was_called_final_and_is_gone_stops_everything() {
     let Some(bank) = owing(317).await else { return };
     bank.turn().await.unwrap();
-    let head = bank.at.chain.ask("eth_getBlockByNumber", json!(["latest", false])).await.unwrap();
-    bank.proxy.judge(move |method, params| match method {
-        "eth_getBlockByNumber" if params[0] == "finalized" => Act::Say(head.clone()),
-        _ => Act::Pass,
-    });
+    call_the_head_final(&bank).await;
     bank.turn().await.unwrap();
     bank.proxy.pass();
     bank.at.chain.ask("anvil_reorg", json!([1, []])).await.unwrap();
