@@ -95,4 +95,5 @@ impl Signer for Kept {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
