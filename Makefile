@@ -10,7 +10,7 @@ SHELL := bash
 ARGS ?=
 # OpenAI's official OpenAPI document, which the repository does not hold; `make conformance` judges by it.
 OPENAI_SPEC ?=
-# How many histories `make soak` goes through, and the seed of the first.
+# How many histories `make soak` goes through, and the seed of the first. Two cores take a second for each.
 SOAK_SEEDS ?= 10000
 SOAK_FIRST ?= 1
 

@@ -90,11 +90,12 @@ fn random_histories_leave_the_books_in_order() {
     });
 }
 
-/// The test's own connection, which nothing cuts: one, which knows its statements after the first check, and so
-/// patient that a run may be stopped for a while.
+/// The test's own connection, which nothing cuts: one, which knows its statements after the first check, plans them
+/// for the few rows there are, and is so patient that a run may be stopped for a while.
 async fn books_of(db: &TestDb) -> PgPool {
-    let patient = [("idle_in_transaction_session_timeout", "0")];
-    let options = db.config().connect_options().unwrap().options(patient);
+    let settings =
+        [("idle_in_transaction_session_timeout", "0"), ("max_parallel_workers_per_gather", "0"), ("jit", "off")];
+    let options = db.config().connect_options().unwrap().options(settings);
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(3_600));
     pool.connect_with(options).await.unwrap()
 }
