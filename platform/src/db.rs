@@ -15,6 +15,10 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// A transaction that was left open this long belongs to nobody any more, and its locks hurt everyone.
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: u64 = 60_000;
+/// Run on a connection before it is handed out. It shows that the server still answers, and ends what a future left
+/// behind that was dropped between its `begin` and the answer to it: the library then knows of no transaction, hands the
+/// connection on, and what its next user writes is undone together with whatever comes after it.
+const ALONE: &str = "begin; rollback";
 /// Collisions in a row after which the load is the problem, not chance.
 pub const MAX_ATTEMPTS: u32 = 6;
 /// Pause before the second attempt; doubled before each further one.
@@ -67,6 +71,8 @@ impl DatabaseConfig {
         PgPoolOptions::new()
             .max_connections(self.max_connections)
             .acquire_timeout(Duration::from_millis(self.acquire_timeout_ms))
+            .test_before_acquire(false)
+            .before_acquire(|conn, _| Box::pin(async move { conn.execute(ALONE).await.map(|_| true) }))
     }
 }
 
