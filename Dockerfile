@@ -25,7 +25,7 @@ RUN apt-get update \
 # Only what the set-up reads, so that an edit elsewhere does not download the model again.
 COPY scripts/lib.sh /opt/steelyard/scripts/
 COPY scripts/engine /opt/steelyard/scripts/engine/
-RUN STEELYARD_CACHE=/opt/steelyard /opt/steelyard/scripts/engine/setup.sh && rm -rf /root/.cache
+RUN STEELYARD_CACHE=/opt/steelyard /opt/steelyard/scripts/engine/setup.sh && rm -rf ~/.cache
 COPY deploy/compose/node.sh deploy/compose/bootstrap.sh /opt/steelyard/
 COPY --from=build /out/steelyard-node /usr/local/bin/
 # Made here so that a volume mounted over it belongs to the user who writes it.

@@ -3,9 +3,12 @@
 mod run;
 mod server;
 
+use std::future::poll_fn;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, mpsc};
+use std::task::Poll;
 
 use protocol::Env;
 use protocol::time::{ManualClock, Timestamp};
@@ -22,6 +25,19 @@ pub const START: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
 #[must_use]
 pub fn env(seed: u64) -> (Env, ManualClock) {
     Env::manual(START, seed)
+}
+
+/// Polls `work` so many times and then drops it where it is; `None` when it was not done.
+pub async fn die_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), polls);
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
 }
 
 /// A database of one test's own, with every migration applied. Used like a pool; dropped with it.

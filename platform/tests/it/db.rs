@@ -1,6 +1,5 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
 
 use platform::db::{self, DatabaseConfig, MAX_ATTEMPTS, is_serialization_failure, retry};
 use platform::testing;
@@ -45,28 +44,14 @@ async fn a_collision_is_repeated_a_bounded_number_of_times_and_other_failures_ne
     }
 }
 
-/// Polls a future so many times and drops it; `Some` when it was done before.
-async fn leave_after<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(|context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(fewer) => {
-            left = fewer;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_begin_that_nobody_waited_for_takes_no_later_write_with_it() {
     let db = testing::database().await;
     sqlx::query("create table scales (id int primary key)").execute(db.pool()).await.unwrap();
     let config = DatabaseConfig { max_connections: 1, ..DatabaseConfig::default() };
     let pool = db::connect(&config.with_url(db.url())).await.unwrap();
-    for polls in 0.. {
-        let is_begun = leave_after(polls, pool.begin()).await.is_some();
+    for polls in 0_u32.. {
+        let is_begun = testing::die_after(polls, pool.begin()).await.is_some();
         let id = i32::try_from(polls).unwrap();
         sqlx::query("insert into scales values ($1)").bind(id).execute(&pool).await.unwrap();
         let seen = sqlx::query_scalar::<_, i64>("select count(*) from scales").fetch_one(db.pool()).await.unwrap();

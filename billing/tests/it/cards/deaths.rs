@@ -1,27 +1,12 @@
 //! A process that dies at every point of its work where it can: whoever comes next ends in the same ledger.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use billing::stripe::{WarningPolicy, inbox, lines};
 use fake_stripe::objects;
+use platform::testing::die_after;
 
 use crate::cards::support::{PAYS, Shop};
-
-/// Lets `work` go on for so many steps between two waits, and then drops it where it is; `None` when it was not done.
-async fn die_after<T>(steps: usize, work: impl Future<Output = T>) -> Option<T> {
-    let (mut work, mut left) = (pin!(work), steps);
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        work.as_mut().poll(context).map(Some)
-    })
-    .await
-}
 
 /// A purchase, a refund by hand, two disputes with their ends, and a payout, of which nothing was worked on.
 async fn history() -> Shop {
