@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use crate::keys::Digest;
 use crate::store::tokenizers::{Artifact, TokenizerKind};
 use crate::store::{models, tokenizers};
-use crate::tokenizer::{Error, ModelTokenizer, Tokenizers};
+use crate::tokenizer::{Description, Error, ModelTokenizer, Tokenizers};
 
 /// Which tokenizer each model was given last.
 #[derive(Debug, Default)]
@@ -84,7 +84,9 @@ async fn load(model: &str, artifact: Artifact) -> Result<Arc<ModelTokenizer>, Ca
 /// [`Error`] when it is not readable.
 pub fn open(artifact: &Artifact) -> Result<ModelTokenizer, Error> {
     match artifact.kind {
-        TokenizerKind::Artifact => ModelTokenizer::load(&artifact.data),
-        TokenizerKind::Tiktoken => ModelTokenizer::tiktoken(std::str::from_utf8(&artifact.data).unwrap_or("not utf-8")),
+        TokenizerKind::Artifact => ModelTokenizer::new(&Description::read(&artifact.data)?),
+        TokenizerKind::Tiktoken => {
+            ModelTokenizer::published(std::str::from_utf8(&artifact.data).unwrap_or("not utf-8"))
+        }
     }
 }

@@ -3,30 +3,32 @@
 //! A [`ModelTokenizer`] is a vocabulary and a chat template. [`Tokenizers`] finds it by model id;
 //! for a model without one, counts are [`Count::Unverified`] and the provider's figures stand.
 
+mod artifact;
 mod bpe;
+mod chars;
 mod count;
+mod counter;
 mod cut;
+mod document;
 mod gguf;
+mod pieces;
+mod published;
 mod registry;
 pub(crate) mod strftime;
 mod template;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use tiktoken_rs::CoreBPE;
 
+pub use self::artifact::Description;
+pub use self::counter::Counter;
 pub use self::gguf::{Gguf, GgufError};
 pub use self::registry::Tokenizers;
 pub use self::template::{ChatTemplate, Prompt};
 
-use crate::dialect::Channel;
-
-/// Names this artifact among other JSON documents.
-const ARTIFACT: &str = "steelyard-tokenizer-1";
+use self::count::Encoder;
 
 /// How many tokens something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +87,27 @@ pub enum Error {
     Messages(String),
 }
 
-/// A vocabulary and a chat template. Immutable, and shared by all requests for a model.
+/// A vocabulary and how conversations become text. Immutable, and shared by all requests for a model.
 pub struct ModelTokenizer {
     vocabulary: Vocabulary,
-    template: Option<ChatTemplate>,
+    prompts: Prompts,
     settings: Settings,
 }
 
 enum Vocabulary {
-    /// Of a common kind: an encoder of ours, and the `tokenizer.json` it was made from.
-    Known(Box<count::Encoder>, Box<RawValue>),
+    /// Of a common kind: an encoder of ours, which models with a published vocabulary share.
+    Known(Arc<Encoder>),
     /// Of another kind: the library, slower and able to do everything.
     Library(Box<tokenizers::Tokenizer>),
-    Tiktoken(&'static CoreBPE),
+}
+
+enum Prompts {
+    /// By the model's own template.
+    Template(Box<ChatTemplate>),
+    /// By the published formula for models whose template is not.
+    Formula,
+    /// Not at all: the model completes texts.
+    None,
 }
 
 /// What a model file says besides its vocabulary.
@@ -112,113 +122,33 @@ pub(crate) struct Settings {
     pub(crate) continues_assistant: bool,
 }
 
-/// How an artifact is stored: one JSON document, a few megabytes where a model file has hundreds.
-#[derive(Serialize)]
-struct ArtifactOut<'a> {
-    format: &'static str,
-    tokenizer: &'a RawValue,
-    chat_template: Option<&'a str>,
-    settings: &'a Settings,
-}
-
-#[derive(Deserialize)]
-struct ArtifactIn<'a> {
-    format: String,
-    #[serde(borrow)]
-    tokenizer: &'a RawValue,
-    chat_template: Option<String>,
-    settings: Settings,
-}
-
 impl ModelTokenizer {
-    /// From a model file's metadata.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`], [`Error::Vocabulary`] or [`Error::Template`].
-    pub fn from_gguf(gguf: &Gguf) -> Result<Self, Error> {
-        let document = bpe::build(gguf)?;
-        let settings = Settings {
-            bos: gguf.token(gguf.bos).map(str::to_owned),
-            eos: gguf.token(gguf.eos).map(str::to_owned),
-            add_bos: gguf.add_bos,
-            continues_assistant: true,
-        };
-        Self::new(&document, gguf.chat_template.clone(), settings)
-    }
-
-    /// From a Hugging Face `tokenizer.json` and, perhaps, a chat template.
-    ///
-    /// # Errors
-    /// [`Error::Vocabulary`] or [`Error::Template`].
-    pub fn from_huggingface(
-        tokenizer_json: &[u8],
-        chat_template: Option<String>,
-        bos: Option<String>,
-        eos: Option<String>,
-    ) -> Result<Self, Error> {
-        Self::new(tokenizer_json, chat_template, Settings { bos, eos, ..Settings::default() })
-    }
-
     /// One of the published vocabularies, by name: `o200k_base` or `cl100k_base`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for any other name.
-    pub fn tiktoken(name: &str) -> Result<Self, Error> {
-        let vocabulary = match name {
-            "o200k_base" => tiktoken_rs::o200k_base_singleton(),
-            "cl100k_base" => tiktoken_rs::cl100k_base_singleton(),
-            _ => return Err(Error::Unsupported(name.to_owned())),
-        };
-        let settings = Settings::default();
-        Ok(Self { vocabulary: Vocabulary::Tiktoken(vocabulary), template: None, settings })
+    pub fn published(name: &str) -> Result<Self, Error> {
+        let encoder = published::find(name).ok_or_else(|| Error::Unsupported(name.to_owned()))?;
+        let vocabulary = Vocabulary::Known(encoder);
+        Ok(Self { vocabulary, prompts: Prompts::Formula, settings: Settings::default() })
     }
 
-    /// From what [`Self::export`] or [`export`] wrote.
+    /// The one that is described.
     ///
     /// # Errors
-    /// [`Error::Artifact`], [`Error::Vocabulary`] or [`Error::Template`].
-    pub fn load(artifact: &[u8]) -> Result<Self, Error> {
-        let artifact: ArtifactIn<'_> =
-            serde_json::from_slice(artifact).map_err(|error| Error::Artifact(error.to_string()))?;
-        if artifact.format != ARTIFACT {
-            return Err(Error::Artifact(format!("its format is {:?}", artifact.format)));
-        }
-        Self::new(artifact.tokenizer.get().as_bytes(), artifact.chat_template, artifact.settings)
-    }
-
-    /// Writes everything needed to count, as one JSON document.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for a published vocabulary, which is found by name instead.
-    pub fn export(&self) -> Result<Vec<u8>, Error> {
-        let document: Cow<'_, RawValue> = match &self.vocabulary {
-            Vocabulary::Tiktoken(_) => return Err(Error::Unsupported("tiktoken".to_owned())),
-            Vocabulary::Known(_, document) => Cow::Borrowed(document),
-            Vocabulary::Library(tokenizer) => {
-                let text = tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()))?;
-                Cow::Owned(RawValue::from_string(text).map_err(|error| Error::Artifact(error.to_string()))?)
-            }
+    /// [`Error::Vocabulary`] or [`Error::Template`].
+    pub fn new(description: &Description) -> Result<Self, Error> {
+        let settings = description.settings.clone();
+        let prompts = match &description.chat_template {
+            Some(source) => Prompts::Template(Box::new(ChatTemplate::compile(source, &settings)?)),
+            None => Prompts::None,
         };
-        let artifact = ArtifactOut {
-            format: ARTIFACT,
-            tokenizer: &document,
-            chat_template: self.template.as_ref().map(ChatTemplate::source),
-            settings: &self.settings,
-        };
-        serde_json::to_vec(&artifact).map_err(|error| Error::Artifact(error.to_string()))
-    }
-
-    fn new(document: &[u8], template: Option<String>, settings: Settings) -> Result<Self, Error> {
-        let template = template.map(|source| ChatTemplate::compile(source, &settings)).transpose()?;
-        let vocabulary = match count::Encoder::read(document)? {
-            Some(encoder) => {
-                let document =
-                    serde_json::from_slice(document).map_err(|error| Error::Vocabulary(error.to_string()))?;
-                Vocabulary::Known(Box::new(encoder), document)
-            }
+        let document = description.tokenizer.get().as_bytes();
+        let vocabulary = match Encoder::read(document)? {
+            Some(encoder) => Vocabulary::Known(Arc::new(encoder)),
             None => Vocabulary::Library(Box::new(library(document)?)),
         };
-        Ok(Self { vocabulary, template, settings })
+        Ok(Self { vocabulary, prompts, settings })
     }
 
     /// How many tokens the engine is given for a conversation. Images and sounds count nothing
@@ -228,11 +158,11 @@ impl ModelTokenizer {
     /// [`Error::NoTemplate`], [`Error::Render`] when the model's template refuses the
     /// conversation, [`Error::Messages`].
     pub fn count_prompt(&self, prompt: &Prompt<'_>) -> Result<u64, Error> {
-        if let Vocabulary::Tiktoken(_) = self.vocabulary {
-            return template::chat_overhead(prompt, |text| self.count_text(text));
+        match &self.prompts {
+            Prompts::Formula => template::chat_overhead(prompt, |text| self.count_text(text)),
+            Prompts::Template(template) => Ok(self.count_alone(&template.render(prompt)?)),
+            Prompts::None => Err(Error::NoTemplate),
         }
-        let template = self.template.as_ref().ok_or(Error::NoTemplate)?;
-        Ok(self.count_alone(&template.render(prompt)?))
     }
 
     /// How many tokens an engine is given for a text that is a whole prompt.
@@ -244,8 +174,7 @@ impl ModelTokenizer {
     /// How many tokens a text is, on its own.
     pub fn count_text(&self, text: &str) -> u64 {
         match &self.vocabulary {
-            Vocabulary::Tiktoken(vocabulary) => vocabulary.count_ordinary(text) as u64,
-            Vocabulary::Known(encoder, _) => encoder.count(text),
+            Vocabulary::Known(encoder) => encoder.count(text),
             Vocabulary::Library(tokenizer) => match tokenizer.encode_fast(text, false) {
                 Ok(encoding) => encoding.len() as u64,
                 // No byte-level vocabulary fails here. If one did, nobody may be overcharged for it.
@@ -264,14 +193,6 @@ impl std::fmt::Debug for ModelTokenizer {
     }
 }
 
-/// Turns a model file's metadata into the artifact that [`ModelTokenizer::load`] reads.
-///
-/// # Errors
-/// As [`ModelTokenizer::from_gguf`].
-pub fn export(gguf: &Gguf) -> Result<Vec<u8>, Error> {
-    ModelTokenizer::from_gguf(gguf)?.export()
-}
-
 /// Reads a `tokenizer.json` and takes away what would change a count.
 fn library(json: &[u8]) -> Result<tokenizers::Tokenizer, Error> {
     let unusable = |error: tokenizers::Error| Error::Vocabulary(error.to_string());
@@ -279,153 +200,6 @@ fn library(json: &[u8]) -> Result<tokenizers::Tokenizer, Error> {
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
-}
-
-/// Counts a generated answer as it passes by.
-///
-/// The pieces of a token may come in different chunks, so only the whole text has a count; until
-/// then there are [`Counter::bounds`]. What is kept is the text as it came (the insides of JSON
-/// string literals), so that the hot path only copies.
-#[derive(Debug)]
-pub struct Counter {
-    tokenizer: Option<Arc<ModelTokenizer>>,
-    /// One text for each choice and channel; nearly always one or two.
-    lanes: Vec<Lane>,
-    last: usize,
-    pieces: u64,
-    bytes: u64,
-    /// Tokens of what was counted so far, piece by piece: hardly ever fewer than they are together.
-    estimate: u64,
-    /// Bytes that came since.
-    uncounted: u64,
-}
-
-#[derive(Debug)]
-struct Lane {
-    choice: u32,
-    channel: Channel,
-    literal: Vec<u8>,
-    /// How much of it is in the estimate.
-    counted: usize,
-}
-
-impl Counter {
-    /// A counter for one answer; without a tokenizer its result is [`Count::Unverified`].
-    pub fn new(tokenizer: Option<Arc<ModelTokenizer>>) -> Self {
-        Self { tokenizer, lanes: Vec::new(), last: 0, pieces: 0, bytes: 0, estimate: 0, uncounted: 0 }
-    }
-
-    /// Adds text that belongs to the first choice's content.
-    pub fn push(&mut self, text: &str) {
-        let literal = serde_json::to_string(text).expect("text is always representable as JSON");
-        self.push_literal(0, Channel::Content, &literal.as_bytes()[1..literal.len() - 1]);
-    }
-
-    /// Adds the inside of a JSON string literal.
-    pub fn push_literal(&mut self, choice: u32, channel: Channel, literal: &[u8]) {
-        if literal.is_empty() {
-            return;
-        }
-        self.pieces += 1;
-        self.bytes += literal.len() as u64;
-        self.uncounted += literal.len() as u64;
-        let matches = |lane: &Lane| lane.choice == choice && lane.channel == channel;
-        if !self.lanes.get(self.last).is_some_and(matches) {
-            self.last = self.lanes.iter().position(matches).unwrap_or_else(|| {
-                self.lanes.push(Lane { choice, channel, literal: Vec::with_capacity(1024), counted: 0 });
-                self.lanes.len() - 1
-            });
-        }
-        self.lanes[self.last].literal.extend_from_slice(literal);
-    }
-
-    /// How many pieces came, and how many bytes they were as JSON.
-    ///
-    /// Engines send at most one piece per token, and a token is at least one byte of text, so the
-    /// count lies about between the two; several tokens to a piece are common, the reverse is not.
-    pub fn bounds(&self) -> (u64, u64) {
-        (self.pieces, self.bytes)
-    }
-
-    /// Whether more than `limit` tokens have come. Without a vocabulary a piece counts as one token, since
-    /// engines send at most one piece for each.
-    ///
-    /// Cheap to ask after every piece: no token is less than a byte, so what has come is counted only where its
-    /// bytes could pass the limit, and then only what is new. Close to the limit everything is counted together.
-    pub fn passes(&mut self, limit: u64) -> bool {
-        let Some(tokenizer) = &self.tokenizer else { return self.pieces > limit };
-        if self.estimate + self.uncounted <= limit {
-            return false;
-        }
-        for lane in &mut self.lanes {
-            self.estimate += tokenizer.count_text(&unescape(&lane.literal[lane.counted..]));
-            lane.counted = lane.literal.len();
-        }
-        self.uncounted = 0;
-        if self.estimate > limit {
-            self.estimate = self.lanes.iter().map(|lane| tokenizer.count_text(&unescape(&lane.literal))).sum();
-        }
-        self.estimate > limit
-    }
-
-    /// The text of one choice and channel so far.
-    pub fn text(&self, choice: u32, channel: Channel) -> String {
-        let lane = self.lanes.iter().find(|lane| lane.choice == choice && lane.channel == channel);
-        lane.map(|lane| unescape(&lane.literal)).unwrap_or_default()
-    }
-
-    /// Counts everything that came.
-    pub fn finish(self) -> Count {
-        let Some(tokenizer) = &self.tokenizer else { return Count::Unverified };
-        Count::Verified(self.lanes.iter().map(|lane| tokenizer.count_text(&unescape(&lane.literal))).sum())
-    }
-
-    /// Counts what came on one channel, of all choices.
-    pub fn count_channel(&self, channel: Channel) -> Count {
-        let Some(tokenizer) = &self.tokenizer else { return Count::Unverified };
-        let lanes = self.lanes.iter().filter(|lane| lane.channel == channel);
-        Count::Verified(lanes.map(|lane| tokenizer.count_text(&unescape(&lane.literal))).sum())
-    }
-}
-
-/// The text of the inside of a JSON string literal. Half a surrogate pair becomes a replacement
-/// character: a stream may end between the halves.
-fn unescape(literal: &[u8]) -> String {
-    let mut text = String::with_capacity(literal.len());
-    let mut rest = literal;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        text.push_str(&String::from_utf8_lossy(&rest[..at]));
-        let escape = rest.get(at + 1).copied().unwrap_or(b'\\');
-        rest = rest.get(at + 2..).unwrap_or_default();
-        match escape {
-            b'n' => text.push('\n'),
-            b't' => text.push('\t'),
-            b'r' => text.push('\r'),
-            b'b' => text.push('\u{8}'),
-            b'f' => text.push('\u{c}'),
-            b'u' => {
-                let first = hex4(rest).unwrap_or(0xfffd);
-                rest = rest.get(4..).unwrap_or_default();
-                let second = rest.strip_prefix(b"\\u").and_then(hex4).filter(|low| (0xdc00..0xe000).contains(low));
-                let whole = match second {
-                    Some(low) if (0xd800..0xdc00).contains(&first) => {
-                        rest = &rest[6..];
-                        0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00)
-                    }
-                    _ => first,
-                };
-                text.push(char::from_u32(whole).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
-            other => text.push(char::from(other)),
-        }
-    }
-    text.push_str(&String::from_utf8_lossy(rest));
-    text
-}
-
-fn hex4(digits: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(digits.get(..4)?).ok()?;
-    u32::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]

@@ -20,13 +20,13 @@ const QWEN2: &str =
 ///
 /// It is described in the library's own file format rather than with its builders: that format is
 /// also what gets stored, so there is one way in.
-pub(super) fn build(gguf: &Gguf) -> Result<Vec<u8>, Error> {
+pub(super) fn build(gguf: &Gguf) -> Result<Value, Error> {
     if gguf.model != "gpt2" {
         return Err(Error::Unsupported(gguf.model.clone()));
     }
     let (pre_tokenizer, ignore_merges) = pre_tokenizer(&gguf.pre)?;
     check_bytes(gguf)?;
-    let document = json!({
+    Ok(json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
@@ -47,30 +47,26 @@ pub(super) fn build(gguf: &Gguf) -> Result<Vec<u8>, Error> {
             "vocab": vocabulary(gguf),
             "merges": merges(gguf)?,
         },
-    });
-    serde_json::to_vec(&document).map_err(|error| Error::Vocabulary(error.to_string()))
+    }))
 }
 
 /// Finds out which of the known ways of cutting a `tokenizer.json` describes.
 pub(super) fn recognise(described: &Value) -> Option<Cut> {
     let known = [
-        ("gpt-2", Cut::Gpt2),
-        ("smollm", Cut::Digits),
-        ("llama-bpe", Cut::Llama3 { digits: 3 }),
-        ("qwen2", Cut::Llama3 { digits: 1 }),
+        (byte_level(true), Cut::Gpt2),
+        (digits(), Cut::Digits),
+        (split(LLAMA3), Cut::Llama3 { digits: 3 }),
+        (split(QWEN2), Cut::Llama3 { digits: 1 }),
+        (split(tiktoken_rs::O200K_BASE_PAT_STR), Cut::O200k),
     ];
-    let same = |name: &str| pre_tokenizer(name).is_ok_and(|(value, _)| value == *described);
-    known.into_iter().find(|(name, _)| same(name)).map(|(_, cut)| cut)
+    known.into_iter().find(|(value, _)| value == described).map(|(_, cut)| cut)
 }
 
 /// How text is cut before merging, and whether a piece that is a token stays whole.
 fn pre_tokenizer(name: &str) -> Result<(Value, bool), Error> {
     Ok(match name {
         "gpt-2" => (byte_level(true), false),
-        "smollm" => {
-            let digits = json!({"type": "Digits", "individual_digits": true});
-            (json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]}), false)
-        }
+        "smollm" => (digits(), false),
         "llama-bpe" | "llama-v3" | "llama3" => (split(LLAMA3), true),
         "qwen2" | "deepseek-r1-qwen" => (split(QWEN2), false),
         other => return Err(Error::Unsupported(other.to_owned())),
@@ -79,6 +75,11 @@ fn pre_tokenizer(name: &str) -> Result<(Value, bool), Error> {
 
 fn byte_level(use_regex: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
+}
+
+fn digits() -> Value {
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]})
 }
 
 fn split(pattern: &str) -> Value {

@@ -4,9 +4,7 @@
 //! regular-expression engine spends twenty times as long on them, and counting happens for every
 //! request.
 
-use std::sync::LazyLock;
-
-use tokenizers::utils::SysRegex;
+use super::chars::{Kind, is_head, is_tail, kind};
 
 /// How text is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +18,10 @@ pub(super) enum Cut {
         /// The most digits in one piece.
         digits: u8,
     },
+    /// The pattern of cl100k: Llama 3's, but white space at the end of a text is one piece.
+    Cl100k,
+    /// The pattern of o200k: a word ends where a capital follows a small letter, and keeps its contraction.
+    O200k,
 }
 
 impl Cut {
@@ -28,9 +30,11 @@ impl Cut {
         match self {
             Self::Gpt2 => gpt2(text, &mut piece),
             Self::Llama3 { digits } => each(text, &mut piece, |text, at| llama3(text, at, digits)),
+            Self::Cl100k => each(text, &mut piece, |text, at| rest_of_spaces(text, at).or_else(|| llama3(text, at, 3))),
+            Self::O200k => each(text, &mut piece, o200k),
             Self::Digits => {
                 let mut rest = text;
-                while let Some((at, digit)) = rest.char_indices().find(|(_, c)| class(*c) == Class::Number) {
+                while let Some((at, digit)) = rest.char_indices().find(|(_, c)| kind(*c) == Kind::Number) {
                     let end = at + digit.len_utf8();
                     gpt2(&rest[..at], &mut piece);
                     piece(&rest[at..end]);
@@ -42,41 +46,6 @@ impl Cut {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Letter,
-    Number,
-    Space,
-    Other,
-}
-
-/// The Unicode letters, one bit each. The library's own tables decide, so that its words and ours
-/// never differ; the standard library's notion of alphabetic is wider.
-static LETTERS: LazyLock<Box<[u64]>> = LazyLock::new(|| {
-    let mut bits = vec![0; 0x11_0000 / 64];
-    let candidates: String = ('\u{80}'..=char::MAX).filter(|c| c.is_alphabetic()).collect();
-    let letters = SysRegex::new(r"\p{L}+").expect("the pattern is constant and valid");
-    for (start, end) in letters.find_iter(&candidates) {
-        for letter in candidates[start..end].chars() {
-            bits[letter as usize / 64] |= 1 << (letter as usize % 64);
-        }
-    }
-    bits.into()
-});
-
-fn class(c: char) -> Class {
-    match c {
-        'a'..='z' | 'A'..='Z' => Class::Letter,
-        '0'..='9' => Class::Number,
-        ' ' | '\t'..='\r' => Class::Space,
-        '\0'..='\u{7f}' => Class::Other,
-        c if LETTERS[c as usize / 64] >> (c as usize % 64) & 1 == 1 => Class::Letter,
-        c if c.is_numeric() => Class::Number,
-        c if c.is_whitespace() => Class::Space,
-        _ => Class::Other,
-    }
-}
-
 fn gpt2(text: &str, piece: &mut impl FnMut(&str)) {
     each(text, piece, |text, at| {
         let first = char_at(text, at)?;
@@ -84,8 +53,8 @@ fn gpt2(text: &str, piece: &mut impl FnMut(&str)) {
             return Some(end);
         }
         let start = at + usize::from(first == ' ');
-        match char_at(text, start).map(class) {
-            Some(kind) if kind != Class::Space => Some(run(text, start, |c| class(c) == kind)),
+        match char_at(text, start).map(kind) {
+            Some(one) if one != Kind::Space => Some(run(text, start, |c| kind(c) == one)),
             _ => Some(spaces(text, at)),
         }
     });
@@ -96,29 +65,78 @@ fn llama3(text: &str, at: usize, digits: u8) -> Option<usize> {
     if let Some(end) = contraction(text, at, true) {
         return Some(end);
     }
-    let (kind, after) = (class(first), at + first.len_utf8());
-    let letter = |c: char| class(c) == Class::Letter;
-    let newline = |c: char| matches!(c, '\r' | '\n');
-    if kind == Class::Letter {
-        return Some(run(text, at, letter));
+    let letter = |c: char| kind(c) == Kind::Letter;
+    let start = at + lead(first);
+    if letter(first) || char_at(text, start).is_some_and(letter) {
+        return Some(run(text, start, letter));
     }
-    if kind == Class::Number {
-        let numbers = text[at..].chars().take(usize::from(digits)).take_while(|c| class(*c) == Class::Number);
-        return Some(at + numbers.map(char::len_utf8).sum::<usize>());
+    Some(numbers(text, at, digits).or_else(|| signs(text, at, is_newline)).unwrap_or_else(|| lines(text, at)))
+}
+
+fn o200k(text: &str, at: usize) -> Option<usize> {
+    let start = at + lead(char_at(text, at)?);
+    // A mark can be what a word begins with and what comes before it.
+    let starts = [start, at];
+    let word = starts.into_iter().find_map(|start| small_word(text, start));
+    if let Some(end) = word.or_else(|| starts.into_iter().find_map(|start| capital_word(text, start))) {
+        return Some(contraction(text, end, true).unwrap_or(end));
     }
-    if !newline(first) && char_at(text, after).is_some_and(letter) {
-        return Some(run(text, after, letter));
+    let after = |c| is_newline(c) || c == '/';
+    Some(numbers(text, at, 3).or_else(|| signs(text, at, after)).unwrap_or_else(|| lines(text, at)))
+}
+
+/// Capitals, if any, and then at least one small letter. A letter without a case is either: where no small letter
+/// follows, the last such letter is the one.
+fn small_word(text: &str, at: usize) -> Option<usize> {
+    let head = run(text, at, is_head);
+    let end = run(text, head, is_tail);
+    if end > head {
+        return Some(end);
     }
-    let start = at + usize::from(first == ' ');
-    if char_at(text, start).is_some_and(|c| class(c) == Class::Other) {
-        let end = run(text, start, |c| class(c) == Class::Other);
-        return Some(run(text, end, newline));
-    }
-    let end = run(text, at, |c| class(c) == Class::Space);
-    match text[at..end].rfind(newline) {
-        Some(last) => Some(at + last + 1),
-        None => Some(spaces(text, at)),
-    }
+    let (last, c) = text[at..head].char_indices().rfind(|(_, c)| is_tail(*c))?;
+    Some(at + last + c.len_utf8())
+}
+
+/// At least one capital, and then any small letters.
+fn capital_word(text: &str, at: usize) -> Option<usize> {
+    let head = run(text, at, is_head);
+    (head > at).then(|| run(text, head, is_tail))
+}
+
+/// The length of a character that a word may begin with without being part of it.
+fn lead(first: char) -> usize {
+    let taken = !is_newline(first) && matches!(kind(first), Kind::Space | Kind::Other);
+    if taken { first.len_utf8() } else { 0 }
+}
+
+/// A number, in pieces of so many digits.
+fn numbers(text: &str, at: usize, digits: u8) -> Option<usize> {
+    let numbers = text[at..].chars().take(usize::from(digits)).take_while(|c| kind(*c) == Kind::Number);
+    let length: usize = numbers.map(char::len_utf8).sum();
+    (length > 0).then_some(at + length)
+}
+
+/// A run of signs, after a blank perhaps, with what clings to its end.
+fn signs(text: &str, at: usize, clings: impl Fn(char) -> bool) -> Option<usize> {
+    let start = at + usize::from(text[at..].starts_with(' '));
+    let end = run(text, start, |c| kind(c) == Kind::Other);
+    (end > start).then(|| run(text, end, clings))
+}
+
+/// White space up to its last line feed; without one, as [`spaces`].
+fn lines(text: &str, at: usize) -> usize {
+    let end = run(text, at, |c| kind(c) == Kind::Space);
+    text[at..end].rfind(is_newline).map_or_else(|| spaces(text, at), |last| at + last + 1)
+}
+
+/// White space that nothing follows.
+fn rest_of_spaces(text: &str, at: usize) -> Option<usize> {
+    let end = run(text, at, |c| kind(c) == Kind::Space);
+    (end == text.len() && end > at).then_some(end)
+}
+
+fn is_newline(c: char) -> bool {
+    matches!(c, '\r' | '\n')
 }
 
 /// Runs a pattern over a text; `next` says where the piece at a position ends.
@@ -132,7 +150,7 @@ fn each(text: &str, piece: &mut impl FnMut(&str), next: impl Fn(&str, usize) -> 
 
 /// White space, of which the last character is left to a word that follows.
 fn spaces(text: &str, at: usize) -> usize {
-    let end = run(text, at, |c| class(c) == Class::Space);
+    let end = run(text, at, |c| kind(c) == Kind::Space);
     if end == text.len() {
         return end;
     }

@@ -24,7 +24,6 @@ pub struct Prompt<'a> {
 /// A compiled chat template.
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    source: String,
     bos: String,
     eos: String,
     continues_assistant: bool,
@@ -40,7 +39,7 @@ const NAME: &str = "chat";
 
 impl ChatTemplate {
     /// Compiles a template and finds out what it can take.
-    pub(super) fn compile(source: String, settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn compile(source: &str, settings: &Settings) -> Result<Self, Error> {
         let mut environment = Environment::new();
         // Templates are written for a Jinja set up this way.
         environment.set_syntax(
@@ -56,7 +55,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_template_owned(NAME, source.clone()).map_err(|error| Error::Template(error.to_string()))?;
+        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| Error::Template(error.to_string()))?;
         let mut template = Self {
             environment,
             bos: settings.bos.clone().unwrap_or_default(),
@@ -65,15 +64,9 @@ impl ChatTemplate {
             takes_parts: true,
             knows_developer: source.contains("developer"),
             knows_calls: source.contains("tool_calls"),
-            source,
         };
         template.takes_parts = template.prints_parts();
         Ok(template)
-    }
-
-    /// The template's text.
-    pub(super) fn source(&self) -> &str {
-        &self.source
     }
 
     /// The text an engine makes of a conversation, up to where the answer begins.
@@ -163,7 +156,7 @@ impl ChatTemplate {
 
 impl fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChatTemplate").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("ChatTemplate").field("takes_parts", &self.takes_parts).finish_non_exhaustive()
     }
 }
 

@@ -81,15 +81,20 @@ fn tiny(pre: &str) -> Vec<u8> {
     writer.finish()
 }
 
-fn tokenizer(pre: &str) -> ModelTokenizer {
-    ModelTokenizer::from_gguf(&Gguf::read(Cursor::new(tiny(pre))).unwrap()).unwrap()
+fn described(pre: &str) -> Description {
+    Description::of_gguf(&Gguf::read(Cursor::new(tiny(pre))).unwrap()).unwrap()
 }
 
-/// The ids the library makes of a text.
-fn ids(tokenizer: &ModelTokenizer, text: &str) -> Vec<u32> {
-    let Vocabulary::Known(_, document) = &tokenizer.vocabulary else { panic!("of another kind") };
-    let library = library(document.get().as_bytes()).unwrap();
-    library.encode_fast(text, false).unwrap().get_ids().to_vec()
+pub(super) fn tokenizer(pre: &str) -> ModelTokenizer {
+    let tokenizer = ModelTokenizer::new(&described(pre)).unwrap();
+    assert!(matches!(tokenizer.vocabulary, Vocabulary::Known(_)), "{pre} is left to the library");
+    tokenizer
+}
+
+/// How many tokens the library makes of a text.
+fn library_count(description: &Description, text: &str) -> u64 {
+    let library = library(description.tokenizer.get().as_bytes()).unwrap();
+    library.encode_fast(text, false).unwrap().len() as u64
 }
 
 fn count(tokenizer: &ModelTokenizer, messages: &str) -> u64 {
@@ -127,9 +132,9 @@ fn broken_files_are_refused_without_harm() {
 #[test]
 fn other_vocabularies_are_named_in_the_refusal() {
     let gguf = Gguf { model: "llama".to_owned(), tokens: vec!["a".to_owned()], ..Gguf::default() };
-    assert!(matches!(ModelTokenizer::from_gguf(&gguf), Err(Error::Unsupported(name)) if name == "llama"));
+    assert!(matches!(Description::of_gguf(&gguf), Err(Error::Unsupported(name)) if name == "llama"));
     let gguf = Gguf::read(Cursor::new(tiny("tekken"))).unwrap();
-    assert!(matches!(ModelTokenizer::from_gguf(&gguf), Err(Error::Unsupported(name)) if name == "tekken"));
+    assert!(matches!(Description::of_gguf(&gguf), Err(Error::Unsupported(name)) if name == "tekken"));
 }
 
 #[test]
@@ -143,7 +148,7 @@ fn each_pre_tokenizer_cuts_its_own_way() {
 #[test]
 fn control_tokens_are_matched_whole() {
     let tokenizer = tokenizer("smollm");
-    assert_eq!(ids(&tokenizer, "<|im_start|>hel<|im_end|>").len(), 3);
+    assert_eq!(library_count(&described("smollm"), "<|im_start|>hel<|im_end|>"), 3);
     assert_eq!(tokenizer.count_text("<|im_start|>hel<|im_end|>"), 3);
     assert_eq!(tokenizer.count_text("<|im_start |>"), 13);
 }
@@ -168,24 +173,28 @@ fn prompts_are_rendered_and_counted() {
 
 #[test]
 fn an_artifact_counts_like_its_source() {
-    let tokenizer = tokenizer("smollm");
-    let loaded = ModelTokenizer::load(&tokenizer.export().unwrap()).unwrap();
+    let source = described("smollm");
+    let kept = Description::read(&source.write().unwrap()).unwrap();
     let messages = r#"[{"role":"user","content":"hello he12 <|im_end|>"}]"#;
-    assert_eq!(count(&loaded, messages), count(&tokenizer, messages));
-    assert_eq!(loaded.export().unwrap(), tokenizer.export().unwrap());
-    assert!(matches!(ModelTokenizer::load(b"{}"), Err(Error::Artifact(_))));
+    assert_eq!(
+        count(&ModelTokenizer::new(&kept).unwrap(), messages),
+        count(&ModelTokenizer::new(&source).unwrap(), messages)
+    );
+    assert_eq!(kept.write().unwrap(), source.write().unwrap());
+    assert!(matches!(Description::read(b"{}"), Err(Error::Artifact(_))));
     let other = br#"{"format":"x","tokenizer":{},"chat_template":null,"settings":{}}"#;
-    assert!(matches!(ModelTokenizer::load(other), Err(Error::Artifact(_))));
+    assert!(matches!(Description::read(other), Err(Error::Artifact(_))));
 }
 
 fn with_template(template: &str) -> ModelTokenizer {
-    let Vocabulary::Known(_, document) = tokenizer("smollm").vocabulary else { panic!("of another kind") };
     let settings = Settings { bos: Some("<s>".to_owned()), ..Settings::default() };
-    ModelTokenizer::new(document.get().as_bytes(), Some(template.to_owned()), settings).unwrap()
+    let description = Description { chat_template: Some(template.to_owned()), settings, ..described("smollm") };
+    ModelTokenizer::new(&description).unwrap()
 }
 
 fn rendered(template: &str, prompt: &Prompt<'_>) -> Result<String, Error> {
-    with_template(template).template.unwrap().render(prompt)
+    let Prompts::Template(template) = with_template(template).prompts else { panic!("it has a template") };
+    template.render(prompt)
 }
 
 #[test]
@@ -221,7 +230,7 @@ fn templates_that_print_parts_get_them() {
 
 #[test]
 fn published_vocabularies_use_the_published_overhead() {
-    let tokenizer = ModelTokenizer::tiktoken("cl100k_base").unwrap();
+    let tokenizer = ModelTokenizer::published("cl100k_base").unwrap();
     assert_eq!(tokenizer.count_text("hello world"), 2);
     // Three for the message, one for its role, two for the text, three for the answer's opening.
     assert_eq!(count(&tokenizer, r#"[{"role":"user","content":"hello world"}]"#), 9);
@@ -229,38 +238,8 @@ fn published_vocabularies_use_the_published_overhead() {
         count(&tokenizer, r#"[{"role":"user","name":"hello","content":[{"type":"text","text":"hello world"}]}]"#),
         11
     );
-    assert!(matches!(ModelTokenizer::tiktoken("nope"), Err(Error::Unsupported(_))));
-    assert!(ModelTokenizer::tiktoken("o200k_base").is_ok());
-}
-
-#[test]
-fn a_counter_counts_the_joined_text() {
-    let tokenizer = Arc::new(tokenizer("smollm"));
-    let mut counter = Counter::new(Some(tokenizer.clone()));
-    for piece in ["h", "el", "lo \"", "😀\n", "he12"] {
-        counter.push(piece);
-    }
-    assert_eq!(counter.bounds().0, 5);
-    assert_eq!(counter.text(0, Channel::Content), "hello \"😀\nhe12");
-    assert_eq!(counter.finish(), Count::Verified(tokenizer.count_text("hello \"😀\nhe12")));
-    // Choices and channels are texts of their own.
-    let mut counter = Counter::new(Some(tokenizer));
-    counter.push_literal(0, Channel::Content, b"h");
-    counter.push_literal(1, Channel::Content, b"e");
-    counter.push_literal(0, Channel::Content, b"e");
-    counter.push_literal(0, Channel::Reasoning, b"he");
-    assert_eq!(counter.count_channel(Channel::Reasoning), Count::Verified(1));
-    assert_eq!(counter.finish(), Count::Verified(3));
-    assert_eq!(Counter::new(None).finish(), Count::Unverified);
-}
-
-#[test]
-fn escapes_cut_anywhere_are_read_once_joined() {
-    let text = "\u{1}\"\\/\u{8}\u{c}\n\r\té😀";
-    let literal = br#"\u0001\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00"#;
-    assert_eq!(unescape(literal), text);
-    assert_eq!(unescape(br"\ud83d"), "\u{fffd}");
-    assert_eq!(unescape(br"\ud83dx\ude00"), "\u{fffd}x\u{fffd}");
+    assert!(matches!(ModelTokenizer::published("nope"), Err(Error::Unsupported(_))));
+    assert!(ModelTokenizer::published("o200k_base").is_ok());
 }
 
 #[test]
@@ -279,16 +258,22 @@ fn a_file_is_opened_by_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("tiny.gguf");
     std::fs::write(&model, tiny("smollm")).unwrap();
-    let from_model = ModelTokenizer::open(&model).unwrap();
+    let from_model = Description::open(&model).unwrap();
     let artifact = folder.path().join("tiny.json");
-    std::fs::write(&artifact, from_model.export().unwrap()).unwrap();
-    assert_eq!(ModelTokenizer::open(&artifact).unwrap().count_text("hello"), 3);
-    assert!(matches!(ModelTokenizer::open(&folder.path().join("none")), Err(Error::Read { .. })));
+    std::fs::write(&artifact, from_model.write().unwrap()).unwrap();
+    assert_eq!(ModelTokenizer::new(&Description::open(&artifact).unwrap()).unwrap().count_text("hello"), 3);
+    assert!(matches!(Description::open(&folder.path().join("none")), Err(Error::Read { .. })));
 }
 
 /// Text that finds the seams: classes of characters, contractions, runs, control tokens.
-const TEXT: &str =
-    "[a-cA-C he1l2 \\n\\r\\t'sSdDlLrReEvVtTmMſ.,!<|>éß中²٣Ⅷअ\u{93e}\u{301}😀\u{a0}\u{85}\u{2028}\u{200b}\u{1}]{0,40}";
+const TEXT: &str = "[a-cA-C he1l2 \\n\\r\\t'sSdDlLrReEvVtTmMſ.,!/<|>éÉßǅʰ中²٣Ⅷअ\u{93e}\u{301}😀\u{a0}\u{85}\u{2028}\u{200b}\u{1}]{0,40}";
+
+/// The vocabulary that [`tiny`] has, cut by another pattern.
+fn cut_by(pattern: &str) -> Description {
+    let mut document: serde_json::Value = serde_json::from_str(described("qwen2").tokenizer.get()).unwrap();
+    document["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = pattern.into();
+    Description { tokenizer: serde_json::value::to_raw_value(&document).unwrap(), ..described("qwen2") }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -297,13 +282,14 @@ proptest! {
     #[test]
     fn counting_equals_tokenizing(text in TEXT, repeat in 1usize..5, control in any::<bool>()) {
         static ALL: LazyLock<Vec<(ModelTokenizer, tokenizers::Tokenizer)>> = LazyLock::new(|| {
-            let both = |pre: &&str| {
-                let tokenizer = tokenizer(pre);
-                let Vocabulary::Known(_, document) = &tokenizer.vocabulary else { panic!("of another kind") };
-                let library = library(document.get().as_bytes()).unwrap();
-                (tokenizer, library)
+            let mut all: Vec<_> = ["smollm", "gpt-2", "llama-bpe", "qwen2"].map(described).into();
+            all.push(cut_by(tiktoken_rs::O200K_BASE_PAT_STR));
+            let both = |description: Description| {
+                let tokenizer = ModelTokenizer::new(&description).unwrap();
+                assert!(matches!(tokenizer.vocabulary, Vocabulary::Known(_)));
+                (tokenizer, library(description.tokenizer.get().as_bytes()).unwrap())
             };
-            ["smollm", "gpt-2", "llama-bpe", "qwen2"].iter().map(both).collect()
+            all.into_iter().map(both).collect()
         });
         let mut text = text.repeat(repeat);
         if control {
@@ -315,13 +301,47 @@ proptest! {
             prop_assert_eq!(ours.count_text(&text), expected, "{:?}", text);
         }
     }
+
+    /// And that of the published vocabularies equals their own library's.
+    #[test]
+    fn published_vocabularies_are_counted_like_by_their_library(
+        text in prop_oneof![TEXT, "\\PC{0,40}", "[a-z]{30,90}", "[ \\n]{0,9}([A-Za-z]{1,12}[ ,.]?){0,20}[ \\n]{0,9}"],
+        repeat in 1usize..5,
+    ) {
+        static BOTH: LazyLock<[(ModelTokenizer, &tiktoken_rs::CoreBPE); 2]> = LazyLock::new(|| {
+            let ours = |name| ModelTokenizer::published(name).unwrap();
+            [
+                (ours("cl100k_base"), tiktoken_rs::cl100k_base_singleton()),
+                (ours("o200k_base"), tiktoken_rs::o200k_base_singleton()),
+            ]
+        });
+        let text = text.repeat(repeat);
+        for (ours, library) in BOTH.iter() {
+            prop_assert_eq!(ours.count_text(&text), library.count_ordinary(&text) as u64, "{:?}", text);
+        }
+    }
+}
+
+/// One table of characters serves all patterns: it must be the one that every library has.
+#[test]
+fn every_character_is_cut_as_the_libraries_cut_it() {
+    // Of the long rows of ideographs and syllables the ends stand for all.
+    let rows = [('!', '\u{3410}'), ('\u{9ff0}', '\u{ac10}'), ('\u{d790}', '\u{d7ff}'), ('\u{e000}', '\u{17010}')];
+    let rows = rows.into_iter().chain([('\u{187f0}', '\u{20010}'), ('\u{e0000}', '\u{e0200}')]);
+    let every = rows.flat_map(|(first, last)| first..=last);
+    let text: String = every.flat_map(|c| ['a', c, 'A', c, c, '1', c, ' ', c]).collect();
+    let published = ModelTokenizer::published("o200k_base").unwrap();
+    assert_eq!(published.count_text(&text), tiktoken_rs::o200k_base_singleton().count_ordinary(&text) as u64);
+    let description = described("llama-bpe");
+    assert_eq!(ModelTokenizer::new(&description).unwrap().count_text(&text), library_count(&description, &text));
 }
 
 #[test]
 fn long_pieces_are_counted_like_short_ones() {
-    let tokenizer = tokenizer("gpt-2");
+    let description = described("gpt-2");
+    let tokenizer = ModelTokenizer::new(&description).unwrap();
     for text in ["hel".repeat(100), "1212".repeat(50), "h".repeat(300), "helhhe".repeat(99), "eh".repeat(77) + "l"] {
-        assert_eq!(tokenizer.count_text(&text), ids(&tokenizer, &text).len() as u64, "{text}");
+        assert_eq!(tokenizer.count_text(&text), library_count(&description, &text), "{text}");
     }
 }
 
@@ -333,10 +353,11 @@ fn counts_equal_the_engine_of_a_real_model() {
         eprintln!("SKIPPED: set STEELYARD_TEST_GGUF to a SmolLM2-135M-Instruct GGUF to compare with its engine");
         return;
     };
-    let tokenizer = ModelTokenizer::open(std::path::Path::new(&path)).unwrap();
-    let tokenizer = ModelTokenizer::load(&tokenizer.export().unwrap()).unwrap();
+    let description = Description::open(std::path::Path::new(&path)).unwrap();
+    let description = Description::read(&description.write().unwrap()).unwrap();
+    let tokenizer = ModelTokenizer::new(&description).unwrap();
     let everything = GOLDEN_TEXTS.iter().map(|(text, _)| text.repeat(7)).collect::<String>();
-    assert_eq!(tokenizer.count_text(&everything), ids(&tokenizer, &everything).len() as u64);
+    assert_eq!(tokenizer.count_text(&everything), library_count(&description, &everything));
     for (text, tokens) in GOLDEN_TEXTS {
         assert_eq!(tokenizer.count_text(text), *tokens, "{text:?}");
     }

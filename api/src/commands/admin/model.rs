@@ -8,7 +8,7 @@ use super::{Desk, Error, missing};
 use crate::store::audit::{self, Entry};
 use crate::store::models::{self, Model};
 use crate::store::tokenizers::{self, Artifact, TokenizerKind};
-use crate::tokenizer::ModelTokenizer;
+use crate::tokenizer::{Description, ModelTokenizer};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -99,12 +99,13 @@ fn artifact(file: Option<&Path>, published: Option<&str>) -> Result<Option<Artif
         Error::Usage(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
     };
     if let Some(name) = published {
-        ModelTokenizer::tiktoken(name).map_err(unusable)?;
+        ModelTokenizer::published(name).map_err(unusable)?;
         return Ok(Some(Artifact { kind: TokenizerKind::Tiktoken, data: name.as_bytes().to_vec() }));
     }
     let Some(file) = file else { return Ok(None) };
-    let data = ModelTokenizer::open(file).and_then(|tokenizer| tokenizer.export()).map_err(unusable)?;
-    Ok(Some(Artifact { kind: TokenizerKind::Artifact, data }))
+    let description = Description::open(file).map_err(unusable)?;
+    ModelTokenizer::new(&description).map_err(unusable)?;
+    Ok(Some(Artifact { kind: TokenizerKind::Artifact, data: description.write().map_err(unusable)? }))
 }
 
 /// The same bounds that offers of the model have to keep.
