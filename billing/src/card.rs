@@ -16,7 +16,7 @@ use crate::recharge::Stopped;
 use crate::store::{self, cards as rows, stripe_calls, topups};
 use crate::stripe::sync::Synced;
 use crate::stripe::{Call, Cards};
-use crate::topup::{OPEN_FOR, customer_of, session_named};
+use crate::topup::{OPEN_FOR, customer_of, session_named, with_three_d_secure};
 use crate::{Error, velocity};
 
 /// Under this name our id is kept with everything the processor makes to save a card.
@@ -145,12 +145,11 @@ pub async fn resume(cards: &Cards, setup: Setup) -> Result<Setup, Error> {
         return Ok(setup);
     }
     let customer = customer_of(cards, setup.account).await?;
-    let call = Call { purpose: "setup", subject: setup.id.uuid() };
-    let (key, session) = match cards.make(call, &*session_of(cards, &setup, &customer)).await {
-        Ok(made) => (made.key, made.object),
+    let session = match cards.make(setup_call(setup.id), &*session_of(cards, &setup, &customer)).await {
+        Ok(session) => session,
         Err(Error::CardUnknown { key }) => {
             match session_named(cards, &customer, SETUP_ID, &setup.id.to_string()).await? {
-                Some(session) => (key, session),
+                Some(session) => session,
                 None => {
                     cards.lapse(&key, false).await?;
                     return Err(Error::CardUnknown { key });
@@ -164,14 +163,28 @@ pub async fn resume(cards: &Cards, setup: Setup) -> Result<Setup, Error> {
         Err(error) => return Err(error),
     };
     let mut tx = cards.db().begin().await?;
-    rows::set_session(&mut tx, setup.id, session.id.as_str(), session.url.as_deref()).await?;
-    stripe_calls::done(&mut tx, &key, session.id.as_str()).await?;
+    note_session(&mut tx, setup.id, &session).await?;
     let opened = rows::find_setup(&mut tx, setup.id).await?;
     tx.commit().await?;
     Ok(opened.unwrap_or(setup))
 }
 
-/// The page, made of nothing that could differ when it is asked for again.
+/// What makes a page where a card is saved.
+fn setup_call(setup: CardSetupId) -> Call {
+    Call { purpose: "setup", subject: setup.uuid() }
+}
+
+/// Writes down what is known of a page.
+async fn note_session(
+    conn: &mut PgConnection,
+    setup: CardSetupId,
+    session: &CheckoutSession,
+) -> Result<(), sqlx::Error> {
+    rows::set_session(conn, setup, session.id.as_str(), session.url.as_deref()).await?;
+    stripe_calls::done(conn, setup_call(setup), session.id.as_str()).await
+}
+
+/// The page. The bank is asked here, since nobody is there when the card is charged.
 fn session_of(cards: &Cards, setup: &Setup, customer: &str) -> Box<page::CreateCheckoutSession> {
     let ours = HashMap::from([(SETUP_ID.to_owned(), setup.id.to_string())]);
     let back = setup.return_url.as_deref().unwrap_or(&cards.config().return_url);
@@ -183,6 +196,8 @@ fn session_of(cards: &Cards, setup: &Setup, customer: &str) -> Box<page::CreateC
         .mode(stripe_shared::CheckoutSessionMode::Setup)
         .currency(stripe_types::Currency::USD)
         .customer(customer)
+        .allowed_payment_method_types(vec![page::CreateCheckoutSessionAllowedPaymentMethodTypes::Card])
+        .payment_method_options(with_three_d_secure())
         .client_reference_id(setup.id.to_string())
         .setup_intent_data(intent)
         .metadata(ours)
@@ -203,7 +218,7 @@ pub(crate) fn named(metadata: Option<&HashMap<String, String>>) -> Option<CardSe
 /// What the processor says; [`Error::Database`].
 pub(crate) async fn look(cards: &Cards, id: CardSetupId, session: &CheckoutSession) -> Result<Synced, Error> {
     let mut conn = cards.db().acquire().await?;
-    rows::set_session(&mut conn, id, session.id.as_str(), session.url.as_deref()).await?;
+    note_session(&mut conn, id, session).await?;
     match (session.status.as_ref(), &session.setup_intent) {
         (Some(CheckoutSessionStatus::Expired), _) => {
             rows::finish_setup(&mut conn, id, SetupState::Expired).await?;
@@ -339,25 +354,21 @@ async fn let_go(
 /// What the processor says; [`Error::Database`].
 pub(crate) async fn detach(cards: &Cards, card: &rows::Leaving) -> Result<(), Error> {
     let call = Call { purpose: "detach", subject: card.id.uuid() };
-    let key = match cards.make(call, &DetachPaymentMethod::new(card.method.as_str())).await {
-        Ok(made) => Some(made.key),
-        // It does not have it any more.
-        Err(Error::CardRefused { .. }) => None,
+    match cards.make(call, &DetachPaymentMethod::new(card.method.as_str())).await {
+        // Or it does not have it any more.
+        Ok(_) | Err(Error::CardRefused { .. }) => {}
         Err(Error::CardUnknown { key }) => {
             let found = cards.fetch(&RetrievePaymentMethod::new(card.method.as_str())).await?;
             if found.customer.is_some() {
                 cards.lapse(&key, true).await?;
                 return Err(Error::CardUnknown { key });
             }
-            Some(key)
         }
         Err(error) => return Err(error),
-    };
+    }
     let mut tx = cards.db().begin().await?;
     rows::gone(&mut tx, card.id).await?;
-    if let Some(key) = key {
-        stripe_calls::done(&mut tx, &key, &card.method).await?;
-    }
+    stripe_calls::done(&mut tx, call, &card.method).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -279,41 +279,59 @@ async fn fits(conn: &mut PgConnection, cards: &Cards, rule: &Rule, now: Timestam
 /// As [`consider`].
 pub(crate) async fn charge(cards: &Cards, topup: Topup) -> Result<Topup, Error> {
     let Some(card) = topup.card.filter(|_| topup.state == TopupState::Opening) else { return Ok(topup) };
-    let call = Call { purpose: "charge", subject: topup.id.uuid() };
+    let call = charge_call(topup.id);
     // A refusal that was heard before this process's earlier life ended is not asked for again.
     let refused = stripe_calls::find_refusal(&mut *cards.db().acquire().await?, call).await?;
     if let Some(code) = refused {
         return decline(cards, topup.id, &code).await;
     }
     let customer = customer_of(cards, topup.account).await?;
+    if cards.env().now() >= topup.expires_at {
+        return overdue(cards, topup.id, &customer).await;
+    }
     let topup = match taxed(cards, topup.clone(), &customer).await {
         // Nothing can be charged before it is known how much.
         Err(Error::CardRefused { code, .. }) => return decline(cards, topup.id, &code).await,
         taxed => taxed?,
     };
     let method = saved::method_of(&mut *cards.db().acquire().await?, card).await?;
-    let (key, made) = match cards.make(call, &*intent_of(&topup, &customer, &method)).await {
-        Ok(made) => (made.key, made.object),
+    match cards.make(call, &*intent_of(&topup, &customer, &method)).await {
+        Ok(made) => adopt(cards, topup.id, &made).await,
         Err(Error::CardUnknown { key }) => match find_intent(cards, topup.id, &customer).await? {
-            Some(found) => (key, found),
-            None => {
-                cards.lapse(&key, false).await?;
-                if cards.env().now() >= topup.expires_at {
-                    // Nobody wants to be charged tomorrow for what they ran out of today.
-                    topups::finish(&mut *cards.db().acquire().await?, topup.id, TopupState::Expired).await?;
-                }
-                return Err(Error::CardUnknown { key });
-            }
+            Some(found) => adopt(cards, topup.id, &found).await,
+            None => Err(Error::CardUnknown { key }),
         },
-        Err(Error::CardRefused { code, .. }) => return decline(cards, topup.id, &code).await,
-        Err(error) => return Err(error),
-    };
+        Err(Error::CardRefused { code, .. }) => decline(cards, topup.id, &code).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// What charges a card.
+pub(crate) fn charge_call(topup: TopupId) -> Call {
+    Call { purpose: "charge", subject: topup.uuid() }
+}
+
+/// Writes the payment of a charge down, and looks at it.
+async fn adopt(cards: &Cards, topup: TopupId, made: &PaymentIntent) -> Result<Topup, Error> {
     let mut tx = cards.db().begin().await?;
-    topups::set_intent(&mut tx, topup.id, made.id.as_str()).await?;
-    stripe_calls::done(&mut tx, &key, made.id.as_str()).await?;
+    topups::set_intent(&mut tx, topup, made.id.as_str()).await?;
+    stripe_calls::done(&mut tx, charge_call(topup), made.id.as_str()).await?;
     tx.commit().await?;
     sync::payment(cards, made.id.as_str()).await?;
-    reread(cards, topup.id).await
+    reread(cards, topup).await
+}
+
+/// Ends a charge whose time is over: it was made by now, or is not made any more. Nobody wants to be charged tomorrow
+/// for what they ran out of today.
+async fn overdue(cards: &Cards, topup: TopupId, customer: &str) -> Result<Topup, Error> {
+    if let Some(found) = find_intent(cards, topup, customer).await? {
+        return adopt(cards, topup, &found).await;
+    }
+    let mut tx = cards.db().begin().await?;
+    topups::finish(&mut tx, topup, TopupState::Expired).await?;
+    stripe_calls::give_up(&mut tx, topup.uuid()).await?;
+    tx.commit().await?;
+    reread(cards, topup).await
 }
 
 async fn reread(cards: &Cards, topup: TopupId) -> Result<Topup, Error> {
@@ -337,19 +355,19 @@ async fn taxed(cards: &Cards, topup: Topup, customer: &str) -> Result<Topup, Err
         }
         Err(error) => return Err(error),
     };
-    let (id, tax) = (&made.object.id, made.object.tax_amount_exclusive);
+    let (id, tax) = (&made.id, made.tax_amount_exclusive);
     let tax = from_cents(tax).ok_or_else(|| Error::PaymentDiffers {
         payment: topup.id.to_string(),
         reason: format!("its tax is {tax} cents"),
     })?;
     let mut tx = cards.db().begin().await?;
     topups::set_tax(&mut tx, topup.id, id, tax).await?;
-    stripe_calls::done(&mut tx, &made.key, id).await?;
+    stripe_calls::done(&mut tx, call, id).await?;
     tx.commit().await?;
     reread(cards, topup.id).await
 }
 
-/// The payment, made of nothing that could differ when it is asked for again.
+/// The payment.
 fn intent_of(topup: &Topup, customer: &str, method: &str) -> Box<intent::CreatePaymentIntent> {
     use intent::CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects as Redirects;
     let total = cents(topup.amount.saturating_add(topup.tax)).unwrap_or(0);
@@ -382,9 +400,11 @@ pub(crate) async fn decline(cards: &Cards, topup: TopupId, code: &str) -> Result
     let mut tx = cards.db().begin().await?;
     store::grants::lock_account(&mut tx, found.account).await?;
     let rule = rules::find(&mut tx, found.account).await?;
-    if topups::decline(&mut tx, topup, code).await?
-        && let Some(rule) = rule.filter(|rule| rule.stopped.is_none())
-    {
+    let is_news = topups::decline(&mut tx, topup, code).await?;
+    if is_news {
+        stripe_calls::give_up(&mut tx, topup.uuid()).await?;
+    }
+    if is_news && let Some(rule) = rule.filter(|rule| rule.stopped.is_none()) {
         let rule = rule.declined(code, now);
         rules::set(&mut tx, &rule).await?;
         let (organization, code) = (found.account, code.to_owned());
@@ -415,11 +435,16 @@ pub(crate) async fn record_tax(cards: &Cards, topup: TopupId) -> Result<(), Erro
             topups::set_tax_record(&mut *cards.db().acquire().await?, topup.id, "refused").await?;
             return Ok(());
         }
+        Err(Error::CardUnknown { key }) => {
+            // One reference is recorded once, whatever the key.
+            cards.lapse(&key, false).await?;
+            return Err(Error::CardUnknown { key });
+        }
         Err(error) => return Err(error),
     };
     let mut tx = cards.db().begin().await?;
-    topups::set_tax_record(&mut tx, topup.id, &made.object.id).await?;
-    stripe_calls::done(&mut tx, &made.key, &made.object.id).await?;
+    topups::set_tax_record(&mut tx, topup.id, &made.id).await?;
+    stripe_calls::done(&mut tx, call, &made.id).await?;
     tx.commit().await?;
     Ok(())
 }

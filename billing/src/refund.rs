@@ -248,11 +248,10 @@ pub async fn send(cards: &Cards, refund: &Refund) -> Result<(), Error> {
         .payment_intent(intent.as_str())
         .amount(cents(total).unwrap_or(0))
         .metadata(HashMap::from([(REFUND_ID.to_owned(), refund.id.to_string())]));
-    let call = Call { purpose: "refund", subject: refund.id.uuid() };
-    let (key, theirs) = match cards.make(call, &request).await {
-        Ok(made) => (made.key, made.object),
+    let theirs = match cards.make(refund_call(refund.id), &request).await {
+        Ok(theirs) => theirs,
         Err(Error::CardUnknown { key }) => match find_theirs(cards, refund.id, &intent).await? {
-            Some(theirs) => (key, theirs),
+            Some(theirs) => theirs,
             None => {
                 cards.lapse(&key, false).await?;
                 return Err(Error::CardUnknown { key });
@@ -264,7 +263,12 @@ pub async fn send(cards: &Cards, refund: &Refund) -> Result<(), Error> {
         }
         Err(error) => return Err(error),
     };
-    note(cards, &theirs, &intent, Some(&key)).await
+    note(cards, &theirs, &intent).await
+}
+
+/// What makes a refund over there.
+fn refund_call(refund: RefundId) -> Call {
+    Call { purpose: "refund", subject: refund.uuid() }
 }
 
 /// The refund that was made for ours, when its answer was lost.
@@ -278,18 +282,14 @@ fn named(theirs: &Theirs) -> Option<RefundId> {
 }
 
 /// Books what is known of a refund over there, as far as it is not yet. One made by hand over there is taken from
-/// the account it was bought for; what that does not have any more, it owes. `call` is the key it was made with, which
-/// is done with this: a refund that looks unsent would be made again.
+/// the account it was bought for; what that does not have any more, it owes.
 ///
 /// # Errors
 /// [`Error::RefundDiffers`]; [`Error::Database`].
-pub(crate) async fn note(cards: &Cards, theirs: &Theirs, intent: &str, call: Option<&str>) -> Result<(), Error> {
+pub(crate) async fn note(cards: &Cards, theirs: &Theirs, intent: &str) -> Result<(), Error> {
     let mut tx = cards.db().begin().await?;
     let Some(account) = refunds::account_of(&mut tx, intent).await? else { return Ok(()) };
     grant::burn(&mut tx, account).await?;
-    if let Some(key) = call {
-        stripe_calls::done(&mut tx, key, theirs.id.as_str()).await?;
-    }
     let known = match named(theirs) {
         Some(id) => refunds::find(&mut tx, id).await?,
         None => refunds::find_theirs(&mut tx, theirs.id.as_str()).await?,
@@ -302,6 +302,8 @@ pub(crate) async fn note(cards: &Cards, theirs: &Theirs, intent: &str, call: Opt
     if cents(total) != Some(theirs.amount) || refund.theirs.as_deref().is_some_and(|id| id != theirs.id.as_str()) {
         return Err(Error::RefundDiffers { refund: refund.id });
     }
+    // With its effect: a refund that looks unsent would be made again.
+    stripe_calls::done(&mut tx, refund_call(refund.id), theirs.id.as_str()).await?;
     let clearing = LedgerAccount::platform(AccountKind::StripeClearing);
     let in_flight = LedgerAccount::platform(AccountKind::RefundsInFlight);
     match theirs.status.as_deref() {

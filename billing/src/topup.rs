@@ -211,12 +211,11 @@ pub async fn resume(cards: &Cards, topup: Topup) -> Result<Topup, Error> {
         return recharge::charge(cards, topup).await;
     }
     let customer = customer_of(cards, topup.account).await?;
-    let call = Call { purpose: "session", subject: topup.id.uuid() };
-    let (key, session) = match cards.make(call, &*session_of(cards, &topup, &customer)).await {
-        Ok(made) => (Some(made.key), made.object),
+    let session = match cards.make(session_call(topup.id), &*session_of(cards, &topup, &customer)).await {
+        Ok(session) => session,
         Err(Error::CardUnknown { key }) => {
             match session_named(cards, &customer, TOPUP_ID, &topup.id.to_string()).await? {
-                Some(session) => (Some(key), session),
+                Some(session) => session,
                 None => {
                     cards.lapse(&key, false).await?;
                     return Err(Error::CardUnknown { key });
@@ -231,11 +230,18 @@ pub async fn resume(cards: &Cards, topup: Topup) -> Result<Topup, Error> {
     };
     let mut tx = cards.db().begin().await?;
     let opened = note_session(&mut tx, topup.id, &session).await?;
-    if let Some(key) = key {
-        stripe_calls::done(&mut tx, &key, session.id.as_str()).await?;
-    }
     tx.commit().await?;
     opened.ok_or(Error::TopupGone { topup: topup.id })
+}
+
+/// What makes a top-up's page.
+fn session_call(topup: TopupId) -> Call {
+    Call { purpose: "session", subject: topup.uuid() }
+}
+
+/// What closes it.
+fn expire_call(topup: TopupId) -> Call {
+    Call { purpose: "expire", subject: topup.uuid() }
 }
 
 /// Writes down what is known of a session. Never moves a top-up back.
@@ -250,6 +256,7 @@ pub(crate) async fn note_session(
         reason: format!("its tax is {tax} cents"),
     })?;
     topups::set_session(conn, topup, session.id.as_str(), session.url.as_deref(), tax).await?;
+    stripe_calls::done(conn, session_call(topup), session.id.as_str()).await?;
     Ok(topups::find(conn, topup).await?)
 }
 
@@ -274,20 +281,26 @@ pub(crate) async fn session_named(
 pub async fn close(cards: &Cards, topup: &Topup) -> Result<(), Error> {
     let topup = resume(cards, topup.clone()).await?;
     let Some(session) = topup.session.as_deref() else { return Ok(()) };
-    let call = Call { purpose: "expire", subject: topup.id.uuid() };
-    let expired = cards.make(call, &page::ExpireCheckoutSession::new(session)).await;
-    match expired {
-        Ok(made) => {
+    match cards.make(expire_call(topup.id), &page::ExpireCheckoutSession::new(session)).await {
+        Ok(_) => {
             let mut tx = cards.db().begin().await?;
-            topups::finish(&mut tx, topup.id, TopupState::Expired).await?;
-            stripe_calls::done(&mut tx, &made.key, session).await?;
+            closed(&mut tx, topup.id, session).await?;
             tx.commit().await?;
-            Ok(())
+            return Ok(());
         }
         // It is not open any more: paid, or its time was over.
-        Err(Error::CardRefused { .. }) => sync::session(cards, session).await.map(drop),
-        Err(error) => Err(error),
+        Err(Error::CardRefused { .. }) => {}
+        // Closing it twice does no harm, and perhaps it is closed.
+        Err(Error::CardUnknown { key }) => cards.lapse(&key, true).await?,
+        Err(error) => return Err(error),
     }
+    sync::session(cards, session).await.map(drop)
+}
+
+/// Writes down that a page is closed which nobody paid.
+pub(crate) async fn closed(conn: &mut PgConnection, topup: TopupId, session: &str) -> Result<(), sqlx::Error> {
+    topups::finish(conn, topup, TopupState::Expired).await?;
+    stripe_calls::done(conn, expire_call(topup), session).await
 }
 
 /// The processor's name for an account, made the first time.
@@ -308,13 +321,14 @@ pub(crate) async fn customer_of(cards: &Cards, account: OrganizationId) -> Resul
         Err(error) => return Err(error),
     };
     let mut tx = cards.db().begin().await?;
-    let customer = topups::set_customer(&mut tx, account, made.object.id.as_str(), cards.env().now()).await?;
-    stripe_calls::done(&mut tx, &made.key, made.object.id.as_str()).await?;
+    let customer = topups::set_customer(&mut tx, account, made.id.as_str(), cards.env().now()).await?;
+    stripe_calls::done(&mut tx, call, made.id.as_str()).await?;
     tx.commit().await?;
     Ok(customer)
 }
 
-/// The page of a top-up, made of nothing that could differ when it is asked for again.
+/// The page of a top-up. Only cards pay there: money that arrives days later, without its owner being asked, is
+/// another product.
 fn session_of(cards: &Cards, topup: &Topup, customer: &str) -> Box<page::CreateCheckoutSession> {
     let config = cards.config();
     let product = page::ProductData { name: "Prepaid credit".to_owned(), ..page::ProductData::new("Prepaid credit") };
@@ -338,6 +352,7 @@ fn session_of(cards: &Cards, topup: &Topup, customer: &str) -> Box<page::CreateC
     let mut session = page::CreateCheckoutSession::new()
         .mode(stripe_shared::CheckoutSessionMode::Payment)
         .customer(customer)
+        .allowed_payment_method_types(vec![page::CreateCheckoutSessionAllowedPaymentMethodTypes::Card])
         .client_reference_id(topup.id.to_string())
         .line_items(vec![line])
         .automatic_tax(page::CreateCheckoutSessionAutomaticTax::new(config.has_tax))
@@ -356,15 +371,19 @@ fn session_of(cards: &Cards, topup: &Topup, customer: &str) -> Box<page::CreateC
         session = session.customer_update(update);
     }
     if topup.is_first {
-        let card = page::CreateCheckoutSessionPaymentMethodOptionsCard {
-            request_three_d_secure: Some(page::CreateCheckoutSessionPaymentMethodOptionsCardRequestThreeDSecure::Any),
-            ..page::CreateCheckoutSessionPaymentMethodOptionsCard::new()
-        };
-        let options = page::CreateCheckoutSessionPaymentMethodOptions {
-            card: Some(card),
-            ..page::CreateCheckoutSessionPaymentMethodOptions::new()
-        };
-        session = session.payment_method_options(options);
+        session = session.payment_method_options(with_three_d_secure());
     }
     Box::new(session)
+}
+
+/// A card whose bank is asked whether it is its holder who pays or saves it.
+pub(crate) fn with_three_d_secure() -> page::CreateCheckoutSessionPaymentMethodOptions {
+    let card = page::CreateCheckoutSessionPaymentMethodOptionsCard {
+        request_three_d_secure: Some(page::CreateCheckoutSessionPaymentMethodOptionsCardRequestThreeDSecure::Any),
+        ..page::CreateCheckoutSessionPaymentMethodOptionsCard::new()
+    };
+    page::CreateCheckoutSessionPaymentMethodOptions {
+        card: Some(card),
+        ..page::CreateCheckoutSessionPaymentMethodOptions::new()
+    }
 }

@@ -2,6 +2,7 @@
 
 use protocol::Timestamp;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::stripe::{Call, CallRow, Class};
 
@@ -59,9 +60,23 @@ pub(crate) async fn note(conn: &mut PgConnection, key: &str, class: &Class, now:
     Ok(())
 }
 
-/// Marks a call done, in the transaction of its effect.
-pub(crate) async fn done(conn: &mut PgConnection, key: &str, object: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("update stripe_calls set state = 'done', object_id = $2 where key = $1", key, object)
+/// Marks a call done, in the transaction of its effect, however the effect came to be known.
+pub(crate) async fn done(conn: &mut PgConnection, call: Call, object: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update stripe_calls set state = 'done', object_id = $3
+          where purpose = $1 and subject = $2 and state = 'open'",
+        call.purpose,
+        call.subject,
+        object,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives up every call for a subject that is settled without them.
+pub(crate) async fn give_up(conn: &mut PgConnection, subject: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!("update stripe_calls set state = 'lapsed' where subject = $1 and state = 'open'", subject)
         .execute(conn)
         .await?;
     Ok(())

@@ -1,14 +1,15 @@
 //! Calls that change something at the processor, each under a key that was written down first.
 //!
-//! An answer that is lost is asked for again with the same key, which makes nothing twice. Only a definitive
-//! refusal, or a day without any trace of an effect, frees a new key.
+//! An answer that is lost is asked for again with the same key and the same words, which makes nothing twice. A key
+//! that is nearly a day old is forgotten over there and not sent any more. Only a definitive refusal, or a day without
+//! any trace of an effect, frees a new key.
 
 use std::time::Duration;
 
 use ::stripe::{ApiErrorsType, IdempotencyKey, RequestStrategy, StripeError};
 use miniserde::Deserialize;
 use protocol::Timestamp;
-use stripe_client_core::StripeRequest;
+use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use uuid::Uuid;
 
 use super::Cards;
@@ -17,7 +18,7 @@ use crate::store::stripe_calls;
 
 /// After so many of the same server error the key has kept it, and only a look tells what was done.
 pub(crate) const EQUAL_ERRORS: i32 = 3;
-/// Keys are kept for a day over there; one older than this is not used again.
+/// Keys are kept for a day over there; one older than this is not sent again: it would make a second thing.
 pub(crate) const KEY_LIVES: Duration = Duration::from_secs(23 * 3_600);
 
 /// What a call is for. Its key is made of this and of how often it was given up before.
@@ -27,14 +28,6 @@ pub(crate) struct Call {
     pub purpose: &'static str,
     /// What it is made for.
     pub subject: Uuid,
-}
-
-/// A call that was answered: what was made, and the key to mark done with its effect. Objects are boxed here and in
-/// [`Cards::fetch`]: each is kilobytes of mostly absent fields.
-#[derive(Debug)]
-pub(crate) struct Made<T> {
-    pub key: String,
-    pub object: Box<T>,
 }
 
 /// What an answer that is no success means.
@@ -71,33 +64,37 @@ pub(crate) fn classify(error: &StripeError) -> Class {
 }
 
 impl Cards {
-    /// Makes a call that changes something. The caller marks its key done in the transaction of the effect.
+    /// Makes a call that changes something. The caller marks it done in the transaction of the effect. What is made is
+    /// boxed here and in [`Cards::fetch`]: it is kilobytes of mostly absent fields.
     ///
     /// # Errors
     /// [`Error::CardRefused`]; [`Error::CardUnknown`], after which it may have been done: look for it, and repeat
     /// this; [`Error::CardsMisused`]; [`Error::Database`].
-    pub(crate) async fn make<R>(&self, call: Call, request: &R) -> Result<Made<R::Output>, Error>
+    pub(crate) async fn make<R>(&self, call: Call, request: &R) -> Result<Box<R::Output>, Error>
     where
         R: StripeRequest,
         R::Output: Deserialize,
     {
         let built = request.build();
         let parameters = format!("{}?{}", built.path, built.body.unwrap_or_default());
+        let now = self.env().now();
         let mut conn = self.db().acquire().await?;
-        let row = stripe_calls::begin(&mut conn, call, &parameters, self.env().now()).await?;
+        let row = stripe_calls::begin(&mut conn, call, &parameters, now).await?;
         drop(conn);
-        if row.parameters != parameters {
-            return Err(Error::CardsMisused { reason: format!("{} was asked for with other parameters", row.key) });
+        if row.created_at < now.minus(KEY_LIVES) {
+            return Err(Error::CardUnknown { key: row.key });
         }
+        // What this version of the program, or its settings, would say now is not what goes with the key.
+        let is_same = row.parameters == parameters;
+        let words = || if is_same { request.build() } else { as_written(built.method, &row.parameters) };
         let key = IdempotencyKey::new(&row.key).map_err(|error| Error::CardsMisused { reason: error.to_string() })?;
         let mut pause = Duration::from_millis(self.config().pause_ms);
         let mut left = self.config().attempts.max(1);
         loop {
             let strategy = RequestStrategy::Idempotent(key.clone());
-            let sent =
-                Box::pin(request.customize().request_strategy(strategy).send(&self.0.client)).await.map(Box::new);
-            let error = match sent {
-                Ok(object) => return Ok(Made { key: row.key, object }),
+            let asked = words().customize::<R::Output>().request_strategy(strategy);
+            let error = match Box::pin(asked.send(&self.0.client)).await.map(Box::new) {
+                Ok(made) => return Ok(made),
                 Err(error) => error,
             };
             left -= 1;
@@ -168,6 +165,12 @@ impl Cards {
             }
         }
     }
+}
+
+/// The request that was written down.
+fn as_written(method: StripeMethod, parameters: &str) -> RequestBuilder {
+    let (path, body) = parameters.split_once('?').unwrap_or((parameters, ""));
+    RequestBuilder { body: Some(body.to_owned()), ..RequestBuilder::new(method, path) }
 }
 
 /// A call as it is written down.

@@ -21,6 +21,8 @@ const BATCH: i64 = 20;
 const CLAIM: Duration = Duration::from_secs(120);
 /// An event that failed this often waits for a person.
 const MOST_ATTEMPTS: i32 = 10;
+/// One that the processor has no answer to, which is no fault of the event: a day of tries.
+const MOST_UNANSWERED: i32 = 300;
 /// The pause after the first failure; each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts.
@@ -110,7 +112,7 @@ pub async fn work(cards: &Cards, now: Timestamp) -> Result<bool, Error> {
                 let outcome = if synced == Synced::Applied { Outcome::Applied } else { Outcome::Ignored };
                 stripe_events::finish(&mut conn, &event.id, outcome, None).await?;
             }
-            Err(error) if event.attempts >= MOST_ATTEMPTS => {
+            Err(error) if event.attempts >= most_attempts(&error) => {
                 tracing::error!(event.id = event.id, event.kind = event.kind, %error, "an event waits for a person");
                 metrics::counter!("steelyard_billing_inbox_parked").increment(1);
                 stripe_events::finish(&mut conn, &event.id, Outcome::Parked, Some(&error.to_string())).await?;
@@ -118,12 +120,17 @@ pub async fn work(cards: &Cards, now: Timestamp) -> Result<bool, Error> {
             Err(error) => {
                 tracing::warn!(event.id = event.id, event.kind = event.kind, %error, "an event could not be worked on yet");
                 let pause = FIRST_PAUSE * 2_u32.saturating_pow(event.attempts.unsigned_abs().saturating_sub(1));
-                let again = now.plus(pause.min(LONGEST_PAUSE));
+                let again = cards.env().now().plus(pause.min(LONGEST_PAUSE));
                 stripe_events::put_off(&mut conn, &event.id, again, &error.to_string()).await?;
             }
         }
     }
     Ok(is_full)
+}
+
+/// How often an event may fail like this.
+const fn most_attempts(error: &Error) -> i32 {
+    if matches!(error, Error::CardUnknown { .. }) { MOST_UNANSWERED } else { MOST_ATTEMPTS }
 }
 
 /// Looks at what an event names.

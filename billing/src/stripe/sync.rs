@@ -2,7 +2,7 @@
 //!
 //! Nothing here depends on what was told, or on how often or in which order: only on what is there.
 
-use protocol::{NanoUsd, TopupId};
+use protocol::{Id, NanoUsd, TopupId};
 use sqlx::PgConnection;
 use stripe_checkout::checkout_session::{ListCheckoutSession, RetrieveCheckoutSession};
 use stripe_core::charge::RetrieveCharge;
@@ -17,8 +17,9 @@ use super::{Cards, cents, from_cents};
 use crate::account::{AccountKind, LedgerAccount};
 use crate::grant::{self, GrantKind, NewGrant};
 use crate::ledger::{Cause, Posting, Transfer};
+use crate::store::stripe_calls;
 use crate::store::topups::{self, Payment};
-use crate::topup::{TOPUP_ID, Topup, TopupState, note_session};
+use crate::topup::{self, TOPUP_ID, Topup, TopupState};
 use crate::{Error, card, dispute, recharge, refund, store, warning};
 
 /// What came of looking at an object.
@@ -46,9 +47,9 @@ pub async fn session(cards: &Cards, id: &str) -> Result<Synced, Error> {
     let mut tx = cards.db().begin().await?;
     let Some(topup) = topups::find(&mut tx, topup).await? else { return Ok(Synced::Ignored) };
     store::grants::lock_account(&mut tx, topup.account).await?;
-    note_session(&mut tx, topup.id, &session).await?;
+    topup::note_session(&mut tx, topup.id, &session).await?;
     if session.status == Some(CheckoutSessionStatus::Expired) {
-        topups::finish(&mut tx, topup.id, TopupState::Expired).await?;
+        topup::closed(&mut tx, topup.id, session.id.as_str()).await?;
     }
     tx.commit().await?;
     Ok(Synced::Applied)
@@ -139,6 +140,12 @@ async fn credit(
     };
     grant::give(conn, cards.env(), &new, tax).await?;
     topups::pay(conn, topup.id, payment, cards.env().now()).await?;
+    match session {
+        Some(session) => drop(topup::note_session(conn, topup.id, session).await?),
+        None => stripe_calls::done(conn, recharge::charge_call(topup.id), intent.id.as_str()).await?,
+    }
+    // Such as closing its page, which came too late.
+    stripe_calls::give_up(conn, topup.id.uuid()).await?;
     let method = intent.payment_method.as_ref().and_then(Expandable::as_object);
     match (topup.card, method) {
         (Some(_), _) => store::recharge::paid(conn, topup.account).await?,
@@ -228,7 +235,7 @@ async fn went_back(cards: &Cards, charge: &str, intent: &str) -> Result<(), Erro
     all.sort_by_key(|(created, _)| *created);
     for (_, back) in all {
         match back {
-            Back::Refund(refund) => refund::note(cards, refund, intent, None).await?,
+            Back::Refund(refund) => refund::note(cards, refund, intent).await?,
             Back::Dispute(dispute) => dispute::note(cards, dispute, intent).await?,
         }
     }
@@ -284,7 +291,7 @@ pub async fn refund(cards: &Cards, id: &str) -> Result<Synced, Error> {
     if looked == Synced::Ignored {
         return Ok(Synced::Ignored);
     }
-    refund::note(cards, &found, &intent, None).await?;
+    refund::note(cards, &found, &intent).await?;
     Ok(Synced::Applied)
 }
 

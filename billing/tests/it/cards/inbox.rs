@@ -69,7 +69,7 @@ async fn what_was_never_told_is_read_from_the_list() {
 }
 
 #[tokio::test]
-async fn an_event_that_fails_is_put_off_and_parked_in_the_end() {
+async fn an_event_without_an_answer_is_put_off_and_parked_after_a_day_of_tries() {
     let shop = Shop::with(|config| config.attempts = 1).await;
     let topup = shop.topup(50).await;
     shop.pay(&topup, PAYS);
@@ -84,10 +84,11 @@ async fn an_event_that_fails_is_put_off_and_parked_in_the_end() {
     shop.work().await;
     assert_eq!(shop.ledger().await["credits"], 5_000, "it comes through once the processor answers");
 
-    shop.fake.fault("GET", "charges", 100, FaultKind::ErrorBefore);
+    shop.fake.fault("GET", "charges", 1_000, FaultKind::ErrorBefore);
     let told = shop.told().into_iter().find(|told| told.kind == "charge.succeeded").unwrap();
     shop.hear(&told).await;
-    for _ in 0..10 {
+    for _ in 0..300 {
+        assert_eq!(shop.count("select count(*) from stripe_events where outcome = 'parked'").await, 0);
         shop.work().await;
         shop.clock.advance(Duration::from_secs(300));
     }

@@ -338,10 +338,51 @@ async fn a_charge_nobody_could_make_for_a_day_is_given_up() {
     shop.fake.fault("POST", "payment_intents", 2, FaultKind::SilenceBefore);
     shop.recharge().await;
     shop.clock.advance(24 * HOUR);
-    shop.fake.fault("POST", "payment_intents", 2, FaultKind::SilenceBefore);
     run::resume(&shop.cards, shop.env.now()).await.unwrap();
     let charges = shop.charges().await;
     assert_eq!((charges.len(), charges[0].state, shop.payments()), (1, TopupState::Expired, 1));
     shop.recharge().await;
     assert_eq!((shop.charges().await.len(), shop.payments()), (2, 2), "the next one is another");
+}
+
+#[tokio::test]
+async fn a_charge_of_yesterday_whose_answer_was_lost_is_found_and_not_made_again() {
+    let shop = Shop::low(20, PAYS).await;
+    shop.fake.fault("POST", "payment_intents", 2, FaultKind::SilenceAfterCommit);
+    shop.fake.fault("GET", "payment_intents", 2, FaultKind::SilenceBefore);
+    shop.recharge().await;
+    assert_eq!((shop.charges().await[0].state, shop.payments()), (TopupState::Opening, 2));
+    shop.clock.advance(25 * HOUR);
+    shop.resume().await;
+    assert_eq!((shop.charges().await[0].state, shop.payments()), (TopupState::Paid, 2));
+    shop.hear_all().await;
+    assert_eq!(shop.ledger().await["credits"], 7_000);
+    assert_eq!(shop.count("select count(*) from stripe_calls where state = 'open'").await, 0);
+    shop.assert_green().await;
+}
+
+#[tokio::test]
+async fn a_charge_whose_tax_nobody_could_work_out_for_a_day_is_not_made_tomorrow() {
+    let shop = Shop::low(20, PAYS).await;
+    shop.fake.fault("POST", "tax/calculations", 2, FaultKind::SilenceBefore);
+    shop.recharge().await;
+    shop.clock.advance(24 * HOUR);
+    shop.resume().await;
+    assert_eq!((shop.charges().await[0].state, shop.payments()), (TopupState::Expired, 1));
+    assert_eq!(shop.count("select count(*) from stripe_calls where state = 'open'").await, 0);
+}
+
+#[tokio::test]
+async fn a_charge_that_is_told_of_before_it_is_looked_for_leaves_no_call_without_an_outcome() {
+    for card in [PAYS, DECLINED_LATER] {
+        let shop = Shop::low(20, card).await;
+        shop.fake.fault("POST", "payment_intents", 2, FaultKind::SilenceAfterCommit);
+        shop.fake.fault("GET", "payment_intents", 2, FaultKind::SilenceBefore);
+        shop.recharge().await;
+        assert_eq!(shop.charges().await[0].state, TopupState::Opening, "{card}");
+        shop.hear_all().await;
+        assert_ne!(shop.charges().await[0].state, TopupState::Opening, "{card}");
+        assert_eq!(shop.payments(), 1 + usize::from(card == PAYS), "{card}");
+        assert_eq!(shop.count("select count(*) from stripe_calls where state = 'open'").await, 0, "{card}");
+    }
 }

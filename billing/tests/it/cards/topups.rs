@@ -84,6 +84,21 @@ async fn amounts_nobody_sells_are_refused_and_the_first_purchase_is_small() {
 }
 
 #[tokio::test]
+async fn the_bank_is_asked_at_a_first_purchase_and_wherever_a_card_is_saved_by_itself() {
+    let shop = Shop::open().await;
+    shop.bought(50).await;
+    shop.clock.advance(Duration::from_secs(1));
+    shop.bought(60).await;
+    shop.save(PAYS).await;
+    let asked = "select string_agg((parameters like '%request_three_d_secure%any%')::text, ' ' order by created_at)
+                   from stripe_calls where purpose in ('session', 'setup')";
+    assert_eq!(shop.text(asked).await, "true false true");
+    let others = "select count(*) from stripe_calls where purpose in ('session', 'setup')
+                     and parameters not like '%allowed_payment_method_types%card%'";
+    assert_eq!(shop.count(others).await, 0, "only cards pay");
+}
+
+#[tokio::test]
 async fn a_page_past_its_time_is_over_even_when_nobody_says_so() {
     let shop = Shop::open().await;
     let topup = shop.topup(50).await;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use billing::{Error, TopupState};
+use billing::{Cards, Error, StripeConfig, TopupState};
 use fake_stripe::FaultKind;
 
 use crate::cards::support::{PAYS, Shop, account, usd};
 
+/// Longer than any key is known over there.
+const DAY: Duration = Duration::from_secs(25 * 3_600);
 /// Ways to do what was asked and not say so.
 const LOST: [FaultKind; 4] = [
     FaultKind::SilenceAfterCommit,
@@ -69,8 +71,7 @@ async fn a_key_of_yesterday_under_which_nothing_was_done_makes_room_for_another(
     let shop = Shop::open().await;
     shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::SilenceBefore);
     assert!(billing::topup::open(&shop.cards, account(), usd(50), None).await.is_err());
-    shop.clock.advance(Duration::from_secs(24 * 3_600));
-    shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::ErrorBefore);
+    shop.clock.advance(DAY);
     shop.resume().await;
     assert_eq!(shop.count("select count(*) from stripe_calls where purpose = 'session' and state = 'lapsed'").await, 1);
     shop.resume().await;
@@ -80,6 +81,82 @@ async fn a_key_of_yesterday_under_which_nothing_was_done_makes_room_for_another(
         "its page would be over before it is made, and the processor says so"
     );
     assert_eq!(shop.topup(50).await.state, TopupState::Open);
+}
+
+/// Nobody over there knows a key of yesterday: sent once more it would make a second thing.
+#[tokio::test]
+async fn what_was_done_a_day_ago_without_an_answer_is_found_and_not_done_again() {
+    let shop = Shop::open().await;
+    let topup = shop.bought(50).await;
+    shop.fake.fault("POST", "refunds", 2, FaultKind::SilenceAfterCommit);
+    shop.fake.fault("GET", "refunds", 2, FaultKind::SilenceBefore);
+    billing::refund::request(&shop.cards, account(), Some(topup.id), usd(20)).await.unwrap();
+    assert_eq!(shop.text("select state from refund_intents").await, "open", "its answer is lost, and nobody looked");
+    shop.clock.advance(DAY);
+    shop.resume().await;
+    shop.resume().await;
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 1);
+    assert_eq!(shop.text("select state from refund_intents").await, "succeeded");
+    shop.assert_green().await;
+}
+
+#[tokio::test]
+async fn a_refund_nobody_could_send_for_a_day_goes_out_under_the_next_key() {
+    let shop = Shop::open().await;
+    shop.bought(50).await;
+    shop.fake.fault("POST", "refunds", 2, FaultKind::SilenceBefore);
+    billing::refund::request(&shop.cards, account(), None, usd(20)).await.unwrap();
+    shop.clock.advance(DAY);
+    shop.resume().await;
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 0, "first it is looked for");
+    shop.resume().await;
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 1);
+    assert_eq!(shop.count("select count(*) from stripe_calls where state = 'open'").await, 0);
+    shop.assert_green().await;
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_in_the_words_it_was_written_down_with() {
+    let shop = Shop::open().await;
+    shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::RateLimited);
+    assert!(billing::topup::open(&shop.cards, account(), usd(50), None).await.is_err());
+    // The next version of the broker, as its operator wants it.
+    let settings = StripeConfig { return_url: "https://elsewhere.example/".to_owned(), ..shop.cards.config().clone() };
+    let next = Cards::new(shop.db.pool().clone(), shop.env.clone(), settings).unwrap().unwrap();
+    let topup = billing::topup::open(&next, account(), usd(50), None).await.unwrap();
+    assert_eq!(topup.state, TopupState::Open);
+    let back = shop.fake.with(|books| books.sessions.values().next().unwrap().success_url.clone());
+    assert_eq!(back.as_deref(), Some(shop.cards.config().return_url.as_str()), "what was asked for first");
+    assert_eq!(shop.fake.with(|books| books.sessions.len()), 1);
+}
+
+/// An alarm that says for ever that something has no outcome hides the next that has none.
+#[tokio::test]
+async fn what_is_told_before_it_is_looked_for_leaves_no_call_without_an_outcome() {
+    let shop = Shop::open().await;
+    shop.fake.fault("POST", "checkout/sessions", 2, FaultKind::SilenceAfterCommit);
+    shop.fake.fault("GET", "checkout/sessions", 2, FaultKind::SilenceBefore);
+    assert!(billing::topup::open(&shop.cards, account(), usd(50), None).await.is_err());
+    let page = shop.fake.with(|books| books.sessions.keys().next().cloned()).unwrap();
+    shop.fake.with(|books| fake_stripe::objects::checkout::pay(books, &page, PAYS)).unwrap();
+    shop.hear_all().await;
+    let open = "select count(*) from stripe_calls where state = 'open'";
+    assert_eq!((shop.ledger().await["credits"], shop.count(open).await), (5_000, 0), "a page");
+
+    shop.fake.fault("POST", "refunds", 2, FaultKind::SilenceAfterCommit);
+    shop.fake.fault("GET", "refunds", 2, FaultKind::SilenceBefore);
+    billing::refund::request(&shop.cards, account(), None, usd(20)).await.unwrap();
+    assert_eq!(shop.count(open).await, 1);
+    shop.hear_all().await;
+    assert_eq!(shop.count(open).await, 0, "a refund");
+
+    let page = shop.topup(60).await;
+    let closing = format!("checkout/sessions/{}/expire", page.session.unwrap());
+    shop.fake.fault("POST", &closing, 2, FaultKind::SilenceAfterCommit);
+    let other = shop.topup(70).await;
+    assert_eq!((shop.find(page.id).await.state, other.state), (TopupState::Expired, TopupState::Open));
+    assert_eq!(shop.count(open).await, 0, "closing a page");
+    shop.assert_green().await;
 }
 
 #[tokio::test]
