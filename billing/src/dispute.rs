@@ -11,7 +11,6 @@ use sqlx::PgConnection;
 use stripe_shared::{Dispute as Theirs, DisputeStatus};
 use stripe_types::Currency;
 
-use crate::account::{AccountKind, LedgerAccount};
 use crate::ledger::{Cause, Transfer};
 use crate::store::{self, disputes, refunds};
 use crate::stripe::{Cards, DisputePolicy, from_cents};
@@ -186,11 +185,9 @@ async fn advance(
 ) -> Result<(), Error> {
     let (before, now) = (dispute.state, cards.env().now());
     let policy = cards.config().dispute_policy;
-    let receivable = LedgerAccount::receivable(dispute.account);
-    let owed = store::transfers::turnover(conn, receivable).await?.balance(AccountKind::Receivable);
     let purse = Purse {
         left: disputes::left_of(conn, dispute.account, dispute.grant).await?,
-        owed: NanoUsd::new(owed).unwrap_or(NanoUsd::ZERO),
+        owed: grant::owed(conn, dispute.account).await?,
         freezes: policy != DisputePolicy::None,
     };
     let moves = dispute.follow(seen, purse);

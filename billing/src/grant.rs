@@ -99,8 +99,7 @@ pub(crate) async fn give(conn: &mut PgConnection, env: &Env, new: &NewGrant, tax
         return Err(Error::OccasionDiffers { account, occasion, given, asked });
     }
     let (credits, receivable) = (LedgerAccount::credits(new.account), LedgerAccount::receivable(new.account));
-    let owed = store::transfers::turnover(conn, receivable).await?.balance(AccountKind::Receivable);
-    let repaid = NanoUsd::new(owed).unwrap_or(NanoUsd::ZERO).min(new.amount);
+    let repaid = owed(conn, new.account).await?.min(new.amount);
     let postings = [
         Posting::new(LedgerAccount::platform(new.kind.source()), credits, new.amount),
         Posting::new(credits, receivable, repaid),
@@ -120,6 +119,12 @@ pub(crate) async fn give(conn: &mut PgConnection, env: &Env, new: &NewGrant, tax
     Ok(Granted::New(id))
 }
 
+/// What an account owes. The caller holds the account's lock.
+pub(crate) async fn owed(conn: &mut PgConnection, account: OrganizationId) -> Result<NanoUsd, Error> {
+    let turnover = store::transfers::turnover(conn, LedgerAccount::receivable(account)).await?;
+    Ok(NanoUsd::new(turnover.balance(AccountKind::Receivable)).unwrap_or(NanoUsd::ZERO))
+}
+
 /// Takes what an account has spent from its grants: promo before other credit, earliest expiry first.
 /// Returns how much was taken. Run it in a transaction of its own, or in the one that needs it done.
 ///
@@ -130,7 +135,7 @@ pub async fn burn(conn: &mut PgConnection, account: OrganizationId) -> Result<Na
     store::grants::burn(conn, account).await
 }
 
-/// Takes expired gifts back, as far as they are not lent out; the rest when it returns.
+/// Takes expired gifts back, as far as they are not lent out, gifts before what was paid for; the rest when it returns.
 /// Returns how much was taken. Run it in a transaction of its own.
 ///
 /// # Errors
@@ -139,7 +144,7 @@ pub async fn expire(conn: &mut PgConnection, env: &Env, account: OrganizationId)
     burn(conn, account).await?;
     let mut taken = NanoUsd::ZERO;
     for due in store::grants::list_expired(conn, account, env.now()).await? {
-        let Some(amount) = store::grants::expire(conn, account, due.grant).await? else { break };
+        let Some(amount) = store::grants::expire(conn, account, due.grant).await? else { continue };
         let gift = if due.kind == GrantKind::Goodwill.as_str() { GrantKind::Goodwill } else { GrantKind::Promo };
         let (debit, credit) = (LedgerAccount::credits(account), LedgerAccount::platform(gift.source()));
         let cause = Cause::PromoExpired { grant: due.grant, taken: due.expired };

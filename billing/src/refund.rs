@@ -127,7 +127,9 @@ pub async fn request(
 ) -> Result<Vec<Refund>, Error> {
     let mut tx = cards.db().begin().await?;
     grant::expire(&mut tx, cards.env(), account).await?;
-    let left = whole_cents(refunds::available(&mut tx, account).await?);
+    // What it owes it does not take away.
+    let owed = grant::owed(&mut tx, account).await?;
+    let left = whole_cents(refunds::available(&mut tx, account).await?.saturating_sub(owed));
     let purchases = refunds::list_purchases(&mut tx, account, topup).await?;
     let possible = sum_left(&purchases).min(left);
     if amount.is_zero() || cents(amount).is_none() || amount > possible {
@@ -383,8 +385,7 @@ async fn give_back(cards: &Cards, id: RefundId, state: RefundState, theirs: Opti
         return Ok(());
     };
     let (credits, receivable) = (LedgerAccount::credits(refund.account), LedgerAccount::receivable(refund.account));
-    let owed = store::transfers::turnover(&mut tx, receivable).await?.balance(AccountKind::Receivable);
-    let owed = NanoUsd::new(owed).unwrap_or(NanoUsd::ZERO).min(refund.owed);
+    let owed = grant::owed(&mut tx, refund.account).await?.min(refund.owed);
     let repaid = refund.owed.saturating_sub(owed);
     refunds::give_back(&mut tx, &refund, repaid, state, theirs, cards.env().now()).await?;
     let in_flight = LedgerAccount::platform(AccountKind::RefundsInFlight);

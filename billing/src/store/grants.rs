@@ -123,17 +123,22 @@ pub(crate) async fn list_expired(
     .await
 }
 
-/// Takes what is left of a grant, as far as the account has it available; `None` when it has nothing.
-/// The caller holds the account's lock.
+/// Takes what is left of a grant, as far as more is available than burns after it: the rest is in use, and what is in
+/// use burns first. `None` when that is nothing. The caller holds the account's lock.
 pub(crate) async fn expire(
     conn: &mut PgConnection,
     account: OrganizationId,
     grant: GrantId,
 ) -> Result<Option<NanoUsd>, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"with part as (
-             select least(g.remaining_nano_usd, a.available_nano_usd) as amount
-               from grants g join accounts a using (account_id) where g.grant_id = $2 and a.account_id = $1),
+        r#"with ordered as (
+             select grant_id, remaining_nano_usd, coalesce(sum(remaining_nano_usd) over (
+                      order by kind <> 'promo', expires_at nulls last, granted_at, grant_id
+                      rows between 1 following and unbounded following), 0) as after
+               from grants where account_id = $1 and remaining_nano_usd > 0),
+           part as (
+             select least(o.remaining_nano_usd, a.available_nano_usd - o.after)::bigint as amount
+               from ordered o, accounts a where o.grant_id = $2 and a.account_id = $1),
            taken as (
              update accounts a set available_nano_usd = a.available_nano_usd - part.amount
                from part where a.account_id = $1 and part.amount > 0 returning part.amount)

@@ -110,6 +110,22 @@ async fn expired_promo_credit_goes_as_far_as_it_is_not_lent() {
 }
 
 #[tokio::test]
+async fn an_expired_gift_in_use_is_not_taken_back_from_other_credit() {
+    let world = World::new(84).await;
+    give(&world, GrantKind::Promo, "a welcome", 1_000, Some(world.env.now())).await;
+    give(&world, GrantKind::Goodwill, "b for ever", 99_000, None).await;
+    let hold = world.hold(800).await.unwrap();
+    assert_eq!(world.available(account()).await, 99_200);
+    burn(&world).await;
+    let left = async || remaining(&world).await.into_iter().map(|(_, left)| left).collect::<Vec<_>>();
+    assert_eq!(left().await, [800, 99_000], "what is lent burns the gift first");
+    assert_eq!(hold.settle(world.settlement(800)).await, Booked::Durable);
+    burn(&world).await;
+    assert_eq!((left().await, world.available(account()).await), (vec![0, 99_000], 99_000));
+    world.assert_green().await;
+}
+
+#[tokio::test]
 async fn the_books_are_only_added_to() {
     let world = World::new(83).await;
     world.fund(account(), 1_000).await;

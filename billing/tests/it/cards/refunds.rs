@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use billing::refund::{self, RefundState};
-use billing::{Error, GrantKind, NewGrant};
+use billing::{Billing, Booked, Error, GrantKind, NewGrant, Outcome};
 use fake_stripe::form::Form;
 use fake_stripe::{RefundsGo, objects};
 use protocol::NanoUsd;
 
 use crate::cards::support::{Shop, account, usd};
-use crate::fixture::{fund, nano};
+use crate::fixture::{ask, fund, nano, post, quiet, settlement};
 
 #[tokio::test]
 async fn a_refund_takes_the_oldest_purchase_first_and_its_tax_along() {
@@ -50,6 +50,30 @@ async fn only_unspent_bought_credit_goes_back_and_never_more() {
     assert!(matches!(other, Err(Error::NotRefundable { .. })), "nobody refunds what somebody else bought");
     shop.hear_all().await;
     assert_eq!(shop.ledger().await["credits"], 5_000);
+    shop.assert_green().await;
+}
+
+#[tokio::test]
+async fn what_an_account_owes_does_not_go_back_to_its_card() {
+    let shop = Shop::open().await;
+    let price = post(&shop.db, &shop.env).await;
+    shop.bought(50).await;
+    let start = async |name| Billing::start(shop.db.pool().clone(), shop.env.clone(), quiet(), name).await.unwrap();
+    let (slow, other) = (start("slow").await, start("other").await);
+    let late = slow.hold(ask(&shop.env, account(), 8_000_000_000)).await.unwrap();
+    // Its lease is closed as after its death, and the money is with another.
+    sqlx::query("update leases set expires_at = now() - interval '1 h'").execute(shop.db.pool()).await.unwrap();
+    billing::run::reap(&shop.db, &quiet().lease).await.unwrap();
+    let rest = other.hold(ask(&shop.env, account(), 50_000_000_000)).await.unwrap();
+    let booked = late.settle(settlement(&shop.env, &price, Outcome::Completed, 4_000_000_000)).await;
+    assert_eq!(booked, Booked::Durable);
+    drop(rest);
+    other.stop().await.unwrap();
+    let ledger = shop.ledger().await;
+    assert_eq!((ledger["available"], ledger["receivable"]), (5_000, 400));
+    let refused = refund::request(&shop.cards, account(), None, usd(47)).await;
+    assert!(matches!(refused, Err(Error::NotRefundable { left, .. }) if left == usd(46)), "{refused:?}");
+    refund::request(&shop.cards, account(), None, usd(46)).await.unwrap();
     shop.assert_green().await;
 }
 
