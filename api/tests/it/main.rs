@@ -4,6 +4,7 @@
 
 mod access;
 mod addresses;
+mod alerts;
 mod bad_input;
 mod bounds;
 mod cards;

@@ -91,6 +91,15 @@ async fn read_all(cards: &Cards, list: ListBalanceTransaction, now: Timestamp) -
     Err(Error::CardsMisused { reason: format!("a day there has more than {PAGES} pages of lines") })
 }
 
+/// How the processor's account stands beside the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Lines without a transfer that are older than a day.
+    pub late: i64,
+    /// What its lines add up to, less what the books say lies there.
+    pub difference_nano_usd: i64,
+}
+
 fn stored(line: &BalanceTransaction) -> Line {
     Line {
         id: line.id.to_string(),
@@ -105,11 +114,12 @@ fn stored(line: &BalanceTransaction) -> Line {
 }
 
 /// Finds the transfer of each line that has none yet, and books what only a line tells: fees, and payouts to our bank.
-/// What a line is of is asked back when it was never told. Says how the account over there and the books differ.
+/// What a line is of is asked back when it was never told. Returns how the account over there and the books differ,
+/// and raises the alarm about lines that are a day old.
 ///
 /// # Errors
 /// [`Error::Database`]; a line that can't be matched is looked at again later.
-pub async fn tie_all(cards: &Cards, now: Timestamp) -> Result<(), Error> {
+pub async fn tie_all(cards: &Cards, now: Timestamp) -> Result<Standing, Error> {
     loop {
         let open = stripe_lines::list_open(&mut *cards.db().acquire().await?, now, BATCH).await?;
         if open.is_empty() {
@@ -134,21 +144,22 @@ pub async fn tie_all(cards: &Cards, now: Timestamp) -> Result<(), Error> {
         }
     }
     let mut conn = cards.db().acquire().await?;
-    let standing = stripe_lines::standing(&mut conn, now.minus(LATE)).await?;
+    let found = stripe_lines::standing(&mut conn, now.minus(LATE)).await?;
     let clearing = LedgerAccount::platform(AccountKind::StripeClearing);
     let ours = store::transfers::turnover(&mut conn, clearing).await?.balance(clearing.kind);
     drop(conn);
+    let standing = Standing { late: found.late, difference_nano_usd: found.theirs - ours };
     metrics::gauge!("steelyard_billing_stripe_lines_unmatched").set(standing.late as f64);
-    metrics::gauge!("steelyard_billing_clearing_difference_nano_usd").set((standing.theirs - ours) as f64);
+    metrics::gauge!("steelyard_billing_clearing_difference_nano_usd").set(standing.difference_nano_usd as f64);
     if standing.late > 0 {
-        let oldest = standing.oldest.map(Timestamp::rfc3339);
+        let oldest = found.oldest.map(Timestamp::rfc3339);
         tracing::error!(
             lines = standing.late,
             oldest,
             "lines of the processor's account have no transfer: see `steelyard reconcile --stripe`"
         );
     }
-    Ok(())
+    Ok(standing)
 }
 
 /// Brings the lines of one payout over, as far as there are any.

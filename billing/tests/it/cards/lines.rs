@@ -13,9 +13,11 @@ use crate::cards::support::{PAYS, Shop, account, usd};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-async fn match_all(shop: &Shop) {
+/// Lines that raise the alarm, and by how many cents the two accounts differ.
+async fn match_all(shop: &Shop) -> (i64, i64) {
     lines::read(&shop.cards, shop.env.now()).await.unwrap();
-    lines::tie_all(&shop.cards, shop.env.now()).await.unwrap();
+    let standing = lines::tie_all(&shop.cards, shop.env.now()).await.unwrap();
+    (standing.late, standing.difference_nano_usd / 10_000_000)
 }
 
 /// What `steelyard reconcile --stripe` finds.
@@ -57,7 +59,7 @@ async fn every_line_stands_for_one_transfer_and_every_transfer_for_a_line() {
     shop.assert_green().await;
     let ledger = shop.ledger().await;
     shop.hear_all().await;
-    match_all(&shop).await;
+    assert_eq!(match_all(&shop).await, (0, 0));
     assert_eq!(shop.ledger().await, ledger, "read again it changes nothing");
 }
 
@@ -90,9 +92,12 @@ async fn a_line_of_nothing_of_ours_is_named_after_a_day() {
             Movement { kind: "reserve_hold", category: "risk_reserved_funds", source: "rh_1", amount: -10, fee: 0 },
         )
     });
-    match_all(&shop).await;
-    assert_eq!(differences(&shop).await, Vec::<String>::new(), "it may not have been told yet");
+    let (late, difference) = match_all(&shop).await;
+    assert_eq!(late, 0, "it may not have been told yet");
+    assert_ne!(difference, 0);
+    assert_eq!(differences(&shop).await, Vec::<String>::new());
     shop.clock.advance(DAY + Duration::from_secs(60));
+    assert_eq!(match_all(&shop).await, (2, difference), "now it is an alarm");
     let found = differences(&shop).await;
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|line| line.contains("has no transfer")), "{found:?}");

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use billing::recharge::{self, NewRule};
 use billing::velocity::Limit;
-use billing::{Error, card, topup};
+use billing::{Error, TopupState, card, topup};
 
 use crate::cards::support::{PAYS, Shop, account, usd};
 
@@ -47,4 +48,17 @@ async fn a_young_account_saves_so_many_cards_a_day() {
     assert!(matches!(third, Err(Error::TooMuch { limit: Limit::Cards(2), .. })), "{third:?}");
     shop.clock.advance(DAY);
     assert!(card::setup(&shop.cards, account(), None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_young_account_is_charged_by_itself_for_no_more_than_it_may_buy() {
+    let shop = Shop::with(|config| config.young_usd_per_day = 60).await;
+    shop.bought(20).await;
+    let rule = NewRule { threshold: usd(25), amount: usd(50), daily_cap: usd(200), monthly_cap: usd(400), card: None };
+    recharge::set(&shop.cards, account(), rule).await.unwrap();
+    assert_eq!(recharge::consider(&shop.cards, account()).await.unwrap(), None, "20 and 50 are more than 60");
+    shop.clock.advance(DAY);
+    let charged = recharge::consider(&shop.cards, account()).await.unwrap().unwrap();
+    assert_eq!((charged.state, charged.amount), (TopupState::Paid, usd(50)));
+    shop.assert_green().await;
 }
