@@ -40,6 +40,11 @@ const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest key, as OpenAI's.
 const MAX_KEY: usize = 255;
 
+/// Tells a keyed request from any other of its project, for a handler whose effect a failure behind it does not undo:
+/// repeated, the request must find what it did. Found in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Occasion(pub Arc<[u8]>);
+
 /// The keyed requests this process runs. Clones share them.
 #[derive(Clone)]
 pub struct Running {

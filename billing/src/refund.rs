@@ -1,6 +1,7 @@
 //! Bought credit that goes back to the card it came from: taken from the account first, then asked for.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use protocol::{GrantId, Id, NanoUsd, OrganizationId, RefundId, Timestamp, TopupId};
 use sqlx::PgConnection;
@@ -13,6 +14,8 @@ use crate::store::{self, refunds, stripe_calls};
 use crate::stripe::{Call, Cards, cents, from_cents, whole_cents};
 use crate::{Error, grant};
 
+/// As long as a client may repeat a request under the same `Idempotency-Key`.
+const REPEATED_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 /// Under this name our id is kept with a refund over there.
 const REFUND_ID: &str = "refund_id";
 
@@ -54,6 +57,28 @@ pub struct Refund {
     pub theirs: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// Credit somebody wants back.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// From whose account.
+    pub account: OrganizationId,
+    /// Of which top-up; of the oldest first, when absent.
+    pub topup: Option<TopupId>,
+    /// How much of it.
+    pub amount: NanoUsd,
+    /// Tells the wish from any other of the account: repeated within a day, it is the same one.
+    pub occasion: Option<&'a [u8]>,
+}
+
+/// What a wish came to.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The parts it comes in, one for each top-up.
+    pub parts: Vec<Refund>,
+    /// Whether they were taken now, and not when the same was wanted before.
+    pub is_new: bool,
 }
 
 /// A purchase with something left.
@@ -117,8 +142,8 @@ impl Purchase {
 /// Sends unspent bought credit back, of one top-up or of the oldest first. All of `amount`, or nothing.
 ///
 /// # Errors
-/// [`Error::NotRefundable`], with what could be. After the account was debited nothing fails: what has no outcome
-/// yet stays open and goes on beside.
+/// As [`take_wish`]. After the account was debited nothing fails: what has no outcome yet stays open and goes on
+/// beside.
 pub async fn request(
     cards: &Cards,
     account: OrganizationId,
@@ -126,18 +151,39 @@ pub async fn request(
     amount: NanoUsd,
 ) -> Result<Vec<Refund>, Error> {
     let mut tx = cards.db().begin().await?;
-    grant::expire(&mut tx, cards.env(), account).await?;
+    let taken = take_wish(&mut tx, cards, Wish { account, topup, amount, occasion: None }).await?;
+    tx.commit().await?;
+    Ok(send_all(cards, taken.parts).await)
+}
+
+/// Takes what is wanted back from the account, or finds what was taken when the same was wanted before. The caller
+/// commits, and then sends it with [`send_all`].
+///
+/// # Errors
+/// [`Error::NotRefundable`], with what could be; [`Error::Database`].
+pub async fn take_wish(conn: &mut PgConnection, cards: &Cards, wish: Wish<'_>) -> Result<Taken, Error> {
+    let Wish { account, topup, amount, occasion } = wish;
+    grant::expire(conn, cards.env(), account).await?;
+    if let Some(occasion) = occasion {
+        let since = cards.env().now().minus(REPEATED_WITHIN);
+        let parts = refunds::list_wanted(conn, account, occasion, since).await?;
+        if !parts.is_empty() {
+            return Ok(Taken { parts, is_new: false });
+        }
+    }
     // What it owes it does not take away.
-    let owed = grant::owed(&mut tx, account).await?;
-    let left = whole_cents(refunds::available(&mut tx, account).await?.saturating_sub(owed));
-    let purchases = refunds::list_purchases(&mut tx, account, topup).await?;
+    let owed = grant::owed(conn, account).await?;
+    let left = whole_cents(refunds::available(conn, account).await?.saturating_sub(owed));
+    let purchases = refunds::list_purchases(conn, account, topup).await?;
     let possible = sum_left(&purchases).min(left);
     if amount.is_zero() || cents(amount).is_none() || amount > possible {
         return Err(Error::NotRefundable { asked: amount, left: possible });
     }
-    let parts = take_from(&mut tx, cards, account, &purchases, amount, left).await?;
-    tx.commit().await?;
-    send_all(cards, parts).await
+    let parts = take_from(conn, cards, account, &purchases, amount, left).await?;
+    if let Some(occasion) = occasion {
+        refunds::set_occasion(conn, &parts, occasion).await?;
+    }
+    Ok(Taken { parts, is_new: true })
 }
 
 /// Takes all that is left of one top-up. The caller holds the account's lock, has burned, and sends what comes of this
@@ -192,20 +238,28 @@ async fn take_from(
     Ok(parts)
 }
 
-/// Asks for refunds that were taken, and returns them as they are then.
-///
-/// # Errors
-/// [`Error::Database`]; what the processor says is left to be asked for again beside.
-pub(crate) async fn send_all(cards: &Cards, parts: Vec<Refund>) -> Result<Vec<Refund>, Error> {
+/// Asks for refunds that were taken, and returns them as they are then. They are debited: whatever the processor or
+/// the database says is no failure of theirs, and they are asked for again beside.
+pub async fn send_all(cards: &Cards, parts: Vec<Refund>) -> Vec<Refund> {
     let mut sent = Vec::with_capacity(parts.len());
     for part in parts {
-        let (id, result) = (part.id, send(cards, &part).await);
-        if let Err(error) = result {
-            tracing::warn!(refund.id = %id, %error, "a refund has no outcome yet");
-        }
-        sent.extend(refunds::find(&mut *cards.db().acquire().await?, id).await?);
+        let now = send_one(cards, &part).await.unwrap_or_else(|error| {
+            tracing::warn!(refund.id = %part.id, %error, "a refund has no outcome yet");
+            None
+        });
+        sent.push(now.unwrap_or(part));
     }
-    Ok(sent)
+    sent
+}
+
+/// A refund as it is once it was asked for.
+async fn send_one(cards: &Cards, part: &Refund) -> Result<Option<Refund>, Error> {
+    if part.state == RefundState::Open
+        && let Err(error) = send(cards, part).await
+    {
+        tracing::warn!(refund.id = %part.id, %error, "a refund has no outcome yet");
+    }
+    Ok(refunds::find(&mut *cards.db().acquire().await?, part.id).await?)
 }
 
 /// Takes a refund from its grant and account, and books it. The caller holds the account's lock.

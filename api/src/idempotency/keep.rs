@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use protocol::{Id as _, OrganizationId};
 use uuid::Uuid;
 
-use super::MAX_KEY;
 use super::claim::{Begun, begin};
 use super::seal::{Answer, Key};
+use super::{MAX_KEY, Occasion};
 use crate::envelope::{Form, MAX_FORM_BYTES};
 use crate::error::ApiError;
 use crate::extract::{Caller, authenticate, bearer, is_form, is_json, read_body_in_time, read_form_in_time};
@@ -70,7 +70,7 @@ async fn once(
     next: Next,
 ) -> Result<Response, ApiError> {
     let text = key(request.headers())?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let most = app.config.gateway.max_body_bytes;
     let (body, same) = if parts.uri.path().contains(SOUNDS) && is_form(&parts.headers) {
         let body = read_form_in_time(app, &parts.headers, body, most.min(MAX_FORM_BYTES)).await?;
@@ -86,6 +86,7 @@ async fn once(
     // Below the mount: `/v1` and `/api/v1` are one.
     let route = parts.uri.path_and_query().map_or("", |route| route.as_str());
     let key = Key::new(scope.id, scope.kind, &text, route, &same);
+    parts.extensions.insert(Occasion([key.name, key.fingerprint].concat().into()));
     match begin(app, scope.organization, key, context.id).await? {
         Begun::Replay(answer) => {
             let mut response = replay(answer);

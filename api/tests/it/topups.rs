@@ -112,6 +112,32 @@ async fn a_top_up_paid_at_its_page_moves_the_balance_and_can_go_back() {
     assert_eq!((more.status.as_u16(), more.code()), (400, Some("invalid_value")), "{}", more.json);
 }
 
+/// The answer is gone, as with a broker that died behind the debit or a database that was full for a moment.
+#[tokio::test]
+async fn a_keyed_refund_whose_answer_was_lost_takes_nothing_twice() {
+    let shop = Shop::open().await;
+    let made = shop.post("/v1/credits/topups", json!({ "amount_usd": "50" })).await;
+    shop.pay(&made.json).await;
+    let ask = async |key: &str, amount: &str| {
+        let call = shop.test.call(Method::POST, "/v1/credits/refunds").bearer(&shop.key);
+        call.header("idempotency-key", key).json(&json!({ "amount_usd": amount })).send().await
+    };
+    let first = ask("one", "10").await;
+    assert_eq!(first.status, 201, "{}", first.json);
+    let db = &shop.test.app.db;
+    sqlx::query("delete from idempotency_keys").execute(db).await.unwrap();
+    let again = ask("one", "10").await;
+    assert_eq!((again.status.as_u16(), &again.json["data"]), (201, &first.json["data"]));
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 1);
+    let told = "select count(*) from audit_events where action = 'refund.created'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(told).fetch_one(db).await.unwrap(), 1);
+    assert_ne!(ask("two", "10").await.json["data"], first.json["data"], "another key is another wish");
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 2);
+    shop.test.clock.advance(std::time::Duration::from_secs(24 * 3_600));
+    assert_eq!(ask("one", "10").await.status, 201);
+    assert_eq!(shop.fake.with(|books| books.refunds.len()), 3, "a key is free again after a day");
+}
+
 #[tokio::test]
 async fn what_cannot_be_bought_is_refused_with_the_field_named() {
     let shop = Shop::open().await;

@@ -1,7 +1,8 @@
 //! Credit on its way back to cards, and the purchases it comes from.
 
-use protocol::{GrantId, NanoUsd, OrganizationId, RefundId, Timestamp, TopupId};
+use protocol::{GrantId, Id, NanoUsd, OrganizationId, RefundId, Timestamp, TopupId};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::refund::{Purchase, Refund, RefundState};
 
@@ -39,13 +40,17 @@ impl TryFrom<Row> for Refund {
     }
 }
 
-/// Which refunds: one by its id or by the processor's, those of a top-up, or those nobody has asked for since a time.
+/// Which refunds: one by its id or by the processor's, those of a top-up, those nobody has asked for since a time, or
+/// those taken for one occasion.
 #[derive(Debug, Clone, Copy, Default)]
 struct Which<'a> {
     id: Option<RefundId>,
     theirs: Option<&'a str>,
     topup: Option<TopupId>,
     open_since: Option<Timestamp>,
+    occasion: Option<&'a [u8]>,
+    account: Option<OrganizationId>,
+    taken_after: Option<Timestamp>,
 }
 
 /// Refunds that fit, oldest first.
@@ -60,11 +65,15 @@ async fn list(conn: &mut PgConnection, which: Which<'_>, limit: i64) -> Result<V
             where ($1::uuid is null or refund_intent_id = $1) and ($2::text is null or refund_id = $2)
               and ($3::timestamptz is null or (state = 'open' and created_at <= $3))
               and ($4::uuid is null or topup_id = $4)
-            order by refund_intent_id limit $5"#,
+              and ($5::bytea is null or (occasion = $5 and account_id = $6 and created_at > $7))
+            order by refund_intent_id limit $8"#,
         which.id as Option<RefundId>,
         which.theirs,
         which.open_since as Option<Timestamp>,
         which.topup as Option<TopupId>,
+        which.occasion,
+        which.account as Option<OrganizationId>,
+        which.taken_after as Option<Timestamp>,
         limit,
     )
     .fetch_all(conn)
@@ -86,6 +95,30 @@ pub async fn find(conn: &mut PgConnection, id: RefundId) -> Result<Option<Refund
 /// When the database call fails.
 pub async fn list_of(conn: &mut PgConnection, topup: TopupId, limit: i64) -> Result<Vec<Refund>, sqlx::Error> {
     list(conn, Which { topup: Some(topup), ..Which::default() }, limit).await
+}
+
+/// Those an account was debited for one occasion after a time.
+pub(crate) async fn list_wanted(
+    conn: &mut PgConnection,
+    account: OrganizationId,
+    occasion: &[u8],
+    after: Timestamp,
+) -> Result<Vec<Refund>, sqlx::Error> {
+    let (account, occasion, taken_after) = (Some(account), Some(occasion), Some(after));
+    list(conn, Which { account, occasion, taken_after, ..Which::default() }, i64::MAX).await
+}
+
+/// Notes what refunds were taken for, in the transaction that takes them.
+pub(crate) async fn set_occasion(
+    conn: &mut PgConnection,
+    parts: &[Refund],
+    occasion: &[u8],
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = parts.iter().map(|part| part.id.uuid()).collect();
+    sqlx::query!("update refund_intents set occasion = $2 where refund_intent_id = any($1)", &ids, occasion)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// The one the processor calls so.
