@@ -47,6 +47,7 @@ pub(super) async fn run(args: Args, config: Config, env: Env) -> Result<(), Erro
     if let Some(embedded) = embedded {
         embedded.stop().await?;
     }
+    telemetry.shutdown();
     Ok(())
 }
 

@@ -61,6 +61,21 @@ pub async fn find(
     .await
 }
 
+/// Waits for whoever changes a service account, and lets nobody change it before this transaction ends: no key is made
+/// for one that is being deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(conn: &mut PgConnection, id: ServiceAccountId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select from service_accounts where service_account_id = $1 for no key update",
+        id as ServiceAccountId
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Service accounts of a project, newest first, those older than `after` when it is given.
 ///
 /// # Errors

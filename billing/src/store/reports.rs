@@ -35,6 +35,10 @@ impl Comparison {
     fn of(gateway: Units, reported: Units) -> Self {
         let apart = |ours: u64, theirs: u64| ours.abs_diff(theirs).saturating_mul(1_000) / ours.max(1);
         let (ours, theirs) = (gateway.completion_total(), reported.completion_total());
+        // Engines say nothing of tokens beside a picture, a sound or a judgement: there a node has none to report.
+        if ours == 0 && theirs == 0 && reported.prompt_total() == 0 {
+            return Self { apart_permille: 0 };
+        }
         // Engines count the token that ends an answer, which no client ever sees.
         let completion = if theirs == ours + 1 { 0 } else { apart(ours, theirs) };
         let apart_permille = completion.max(apart(gateway.prompt_total(), reported.prompt_total()));
@@ -411,6 +415,9 @@ mod tests {
         // The token that ends an answer is counted by engines and seen by nobody.
         assert!(!Comparison::of(units(0, 5), units(0, 6)).is_flagged());
         assert!(Comparison::of(units(0, 5), units(0, 4)).is_flagged());
+        // Whoever makes pictures counts no tokens, and who answers counts them all.
+        assert!(!Comparison::of(units(12, 0), units(0, 0)).is_flagged());
+        assert!(Comparison::of(units(12, 3), units(0, 0)).is_flagged());
         // Classes move between each other without a flag: the engine knows better what it had cached.
         let cached = Units { cached_prompt: 600, ..units(400, 0) };
         assert_eq!(Comparison::of(units(1_000, 0), cached).apart_permille, 0);

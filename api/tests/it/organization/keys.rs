@@ -142,3 +142,24 @@ async fn a_list_of_keys_says_what_each_has_used() {
     assert_eq!(used(0), (&json!(second), &json!("0.000000016"), &json!("0.999999984")));
     assert_eq!(used(1), (&json!(first), &json!("0.000000005"), &json!(null)));
 }
+
+#[tokio::test]
+async fn a_service_account_that_is_being_deleted_is_given_no_key() {
+    let test = TestApp::start().await;
+    let org = Organization::open(&test).await;
+    let account = org.post(&test, &org.path("/service_accounts"), &json!({ "name": "crawler" })).await.json;
+    let path = org.path(&format!("/service_accounts/{}/api_keys", text(&account["id"])));
+    let mut deleting = test.app.db.begin().await.unwrap();
+    let gone = sqlx::query("update service_accounts set deleted_at = now()").execute(&mut *deleting).await.unwrap();
+    assert_eq!(gone.rows_affected(), 1);
+    let body = json!({});
+    let (asked, ()) = tokio::join!(org.post(&test, &path, &body), async {
+        let waiting = "select exists (select from pg_stat_activity
+                                       where datname = current_database() and wait_event_type = 'Lock')";
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&test.app.db).await.unwrap() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        deleting.commit().await.unwrap();
+    });
+    assert_eq!(asked.status, 404, "{}", asked.json);
+}
