@@ -216,7 +216,7 @@ async fn choose(
         caller.may_ask_for(&model.id)?;
     }
     if envelope.provider.sort.is_some_and(|sort| sort.partition == Partition::None) && models.len() > 1 {
-        models = by_their_best(app, context, caller, envelope, body, models);
+        models = by_their_best(app, context, caller, envelope, body, models).await;
     }
     let mut refusal = None;
     for at in 0..models.len() {
@@ -260,7 +260,7 @@ fn subject(work: Work, dialect: Option<&Dialect>) -> &'static str {
 
 /// Models in the order of their best offer's standing; those without an offer just now, or without tools of their own
 /// where tools are asked for, come last.
-fn by_their_best<'a>(
+async fn by_their_best<'a>(
     app: &AppState,
     context: &RequestContext,
     caller: &Caller,
@@ -269,15 +269,16 @@ fn by_their_best<'a>(
     models: Vec<ModelRef<'a>>,
 ) -> Vec<ModelRef<'a>> {
     let now = app.env.now();
-    let standing = |model: &ModelRef<'_>| {
-        let (ask, _) = prompt::of(app, envelope, body.len(), model, caller.organization).ok()?;
-        match app.scheduler.place(&ask, now, &mut generation::rng_of(context.id)) {
-            Decision::Place { offers, .. } => offers.first().map(|best| best.standing(ask.provider.sort)),
-            Decision::Wait { .. } | Decision::Refuse { .. } => None,
-        }
+    let standing = |ask: &Ask| match app.scheduler.place(ask, now, &mut generation::rng_of(context.id)) {
+        Decision::Place { offers, .. } => offers.first().map(|best| best.standing(ask.provider.sort)),
+        Decision::Wait { .. } | Decision::Refuse { .. } => None,
     };
-    let mut rated: Vec<(f64, ModelRef<'a>)> =
-        models.into_iter().map(|model| (standing(&model).unwrap_or(f64::INFINITY), model)).collect();
+    let mut rated: Vec<(f64, ModelRef<'a>)> = Vec::with_capacity(models.len());
+    for model in models {
+        let asked = prompt::consider(app, envelope, body, &model, caller.organization).await;
+        let standing = asked.ok().and_then(|(ask, _)| standing(&ask));
+        rated.push((standing.unwrap_or(f64::INFINITY), model));
+    }
     rated.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     rated.into_iter().map(|(_, model)| model).collect()
 }

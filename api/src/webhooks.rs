@@ -1,4 +1,5 @@
-//! Tells customers and providers what has happened, as Standard Webhooks: signed, in order, at least once.
+//! Tells customers and providers what has happened, as Standard Webhooks: signed, at least once, and in
+//! order while each is taken: a later one does not wait for one that is not.
 //!
 //! A fact in the outbox becomes one delivery per endpoint that wants it, in the transaction that moves the
 //! outbox's cursor. Deliveries go out from any replica, one endpoint at a time; what isn't taken is tried

@@ -156,6 +156,10 @@ pub const TOOLS_EMULATED: &str = "tools_emulated";
 
 /// Longest model id, engine name or parameter name accepted.
 const MAX_NAME: usize = 200;
+/// Most modalities an offer names on one side: more than there are.
+const MAX_MODALITIES: usize = 16;
+/// Most lines of a price list, of which each thing has one, and of what an engine can carry.
+const MAX_LINES: usize = 64;
 /// Longest context any offer may declare: beyond every published model, far below a 32-bit count.
 const MAX_CONTEXT: u32 = 16_777_216;
 
@@ -196,6 +200,27 @@ impl OfferSpec {
         }
         if self.supported_parameters.len() > 128 || !self.supported_parameters.iter().all(|name| name_ok(name)) {
             return bad("supported_parameters", "at most 128 names");
+        }
+        // They are shown to everybody: in bounds, whatever a node says.
+        let modalities_ok =
+            |names: &[String]| (1..=MAX_MODALITIES).contains(&names.len()) && names.iter().all(|name| name_ok(name));
+        if !modalities_ok(&self.input_modalities) {
+            return bad("input_modalities", "1 to 16 names, such as \"text\"");
+        }
+        if !modalities_ok(&self.output_modalities) {
+            return bad("output_modalities", "1 to 16 names, such as \"text\"");
+        }
+        let texts_ok = |line: &CapacityItem| {
+            name_ok(&line.kind) && line.unit.as_deref().is_none_or(name_ok) && line.per.as_deref().is_none_or(name_ok)
+        };
+        if self.capacity.len() > MAX_LINES || !self.capacity.iter().all(texts_ok) {
+            return bad("capacity", "at most 64 lines of names and numbers");
+        }
+        if self.pricing.len() > MAX_LINES || !self.pricing.iter().all(|line| name_ok(&line.unit)) {
+            return bad("pricing", "at most 64 lines, each with a unit such as \"token\"");
+        }
+        if self.deprecation_date.as_deref().is_some_and(|date| !name_ok(date)) {
+            return bad("deprecation_date", "a day as YYYY-MM-DD");
         }
         self.prices().map(|_| ())
     }
@@ -387,5 +412,11 @@ mod tests {
         assert_eq!(field(|o| o.pricing.truncate(1)), "pricing");
         assert_eq!(field(|o| o.pricing.push(o.pricing[0].clone())), "pricing");
         assert_eq!(field(|o| o.kinds.clear()), "kinds");
+        assert_eq!(field(|o| o.output_modalities = vec!["x".repeat(201)]), "output_modalities");
+        assert_eq!(field(|o| o.input_modalities = vec!["text".into(); 17]), "input_modalities");
+        assert_eq!(field(|o| o.input_modalities.clear()), "input_modalities");
+        assert_eq!(field(|o| o.capacity[0].kind = "a\nb".into()), "capacity");
+        assert_eq!(field(|o| o.pricing[0].unit = "x".repeat(201)), "pricing");
+        assert_eq!(field(|o| o.deprecation_date = Some(String::new())), "deprecation_date");
     }
 }

@@ -169,13 +169,16 @@ pub async fn list_of(conn: &mut PgConnection, node: NodeId) -> Result<(i64, Vec<
     Ok((version, offers))
 }
 
-/// Models that are or ever were offered with `modality` among what they answer in, by id.
+/// Models that answer in `modality`, by id: as their first offer says, so that whoever offers one later can't make it
+/// something else for everybody.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn list_models_answering_in(conn: &mut PgConnection, modality: &str) -> Result<Vec<String>, Error> {
     let models = sqlx::query_scalar!(
-        "select distinct model from offers where spec -> 'output_modalities' ? $1 order by model",
+        "select model from (
+           select distinct on (model) model, spec from offers order by model, created_at, offer_id) first
+          where spec -> 'output_modalities' ? $1 order by model",
         modality,
     );
     Ok(models.fetch_all(conn).await?)

@@ -115,6 +115,27 @@ async fn a_set_of_offers_changes_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn what_a_model_answers_in_is_not_for_a_later_offer_to_say() {
+    let db = testing::database().await;
+    let conn = &mut *connect(&db).await;
+    furnish(conn).await;
+    let stranger = world::parts(2);
+    providers::insert(conn, &stranger.provider).await.unwrap();
+    nodes::insert(conn, &stranger.node).await.unwrap();
+    let mut spec = world::spec();
+    spec.output_modalities = vec!["text".into(), "embeddings".into()];
+    let later = START.plus(Duration::from_secs(1));
+    offers::put(conn, stranger.offer.id, stranger.node.id, &spec, OfferState::Staged, later).await.unwrap();
+    let answering = offers::list_models_answering_in(conn, "embeddings").await.unwrap();
+    assert_eq!(answering, Vec::<String>::new(), "everybody's use of it would move to another report");
+    let mut own = world::spec();
+    own.model = "org/embed".into();
+    own.output_modalities = vec!["embeddings".into()];
+    offers::put(conn, world::offer_id(3), stranger.node.id, &own, OfferState::Staged, later).await.unwrap();
+    assert_eq!(offers::list_models_answering_in(conn, "embeddings").await.unwrap(), ["org/embed"]);
+}
+
+#[tokio::test]
 async fn a_cut_applies_at_once_and_a_rise_waits() {
     let db = testing::database().await;
     let conn = &mut *connect(&db).await;
