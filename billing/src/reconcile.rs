@@ -92,7 +92,7 @@ pub async fn reconcile_stripe(cards: &Cards) -> Result<Report, Error> {
     let mut conn = cards.db().acquire().await?;
     store::stripe_lines::look_now(&mut conn, now).await?;
     drop(conn);
-    let _ = lines::tie_all(cards, now).await?;
+    lines::tie_all(cards, now).await?;
     let mut report = Report::default();
     let mut tx = snapshot(cards.db()).await?;
     stripe::check(&mut tx, &mut report).await?;

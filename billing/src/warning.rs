@@ -71,7 +71,7 @@ pub(crate) async fn note(cards: &Cards, theirs: &Theirs, intent: &str) -> Result
         warning.id, account.id = %account, topup.id = %warning.topup, kind = warning.kind, refunded = %warning.refunded,
         is_suspended, "a card's issuer holds a payment for fraud"
     );
-    let _ = refund::send_all(cards, parts).await;
+    refund::send_all(cards, parts).await;
     Ok(())
 }
 

@@ -66,10 +66,15 @@ pub async fn find(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lock(conn: &mut PgConnection, id: ServiceAccountId) -> Result<(), sqlx::Error> {
+pub async fn lock(
+    conn: &mut PgConnection,
+    organization: OrganizationId,
+    id: ServiceAccountId,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "select from service_accounts where service_account_id = $1 for no key update",
-        id as ServiceAccountId
+        "select from service_accounts where organization_id = $1 and service_account_id = $2 for no key update",
+        organization as OrganizationId,
+        id as ServiceAccountId,
     )
     .execute(conn)
     .await?;

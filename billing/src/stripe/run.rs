@@ -154,7 +154,7 @@ impl Worker for Beat {
             Job::Backfill => drop(inbox::backfill(&self.cards, now).await?),
             Job::Lines => {
                 lines::read(&self.cards, now).await?;
-                let _ = lines::tie_all(&self.cards, now).await?;
+                lines::tie_all(&self.cards, now).await?;
             }
         }
         Ok(Next::Wait)

@@ -170,7 +170,7 @@ async fn remove(
 ) -> Result<Json<Deleted>, ApiError> {
     let now = app.env.now();
     let mut tx = app.db.begin().await?;
-    service_accounts::lock(&mut tx, id).await?;
+    service_accounts::lock(&mut tx, own.admin.organization, id).await?;
     let account = find(&mut tx, &own, id).await?;
     service_accounts::delete(&mut tx, &account, now).await?;
     keys::revoke_service_account(&mut tx, &account, now).await?;
@@ -195,7 +195,7 @@ async fn create_key(
     check::optional("name", body.name.as_deref(), MAX_NAME)?;
     own.open()?;
     let mut tx = app.db.begin().await?;
-    service_accounts::lock(&mut tx, id).await?;
+    service_accounts::lock(&mut tx, own.admin.organization, id).await?;
     let account = find(&mut tx, &own, id).await?;
     let name = body.name.as_deref().unwrap_or(KEY_NAME);
     let issued = accounts::issue_to(&mut tx, &app.env, &account, name, Actor::Key(own.admin.key)).await?;
