@@ -322,11 +322,6 @@ impl<'a> Envelope<'a> {
     pub fn requests(&self) -> u32 {
         if self.work == Work::Image { self.n } else { 1 }
     }
-
-    /// Whether some message has the role `developer`.
-    pub fn has_developer_role(&self) -> bool {
-        !self.developer_roles.is_empty()
-    }
 }
 
 /// Reads a body that must be one JSON object, giving each key to `member`, which must consume its value.

@@ -11,7 +11,8 @@
 //! 3. `accounts`, then `budget_windows`
 //! 4. `grants`
 //! 5. `card_setups`, then `cards`, then `recharge_rules`
-//! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events` and `stripe_balance_txns` alone
+//! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events`, `stripe_balance_txns` and
+//!    `stripe_cursors` alone
 //! 7. `receipt_cursor`, then `epochs`, then `payees`, then `chain_intents`, then `chain_nonces`; `chain_cursor` alone; `valuations` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.
@@ -54,6 +55,7 @@ pub mod reports;
 pub(crate) mod rows;
 pub mod statements;
 pub mod stripe_calls;
+pub(crate) mod stripe_cursors;
 pub mod stripe_events;
 pub mod stripe_lines;
 pub mod topups;

@@ -7,6 +7,7 @@ mod calls;
 mod config;
 pub mod inbox;
 pub mod lines;
+mod list;
 pub mod run;
 mod signature;
 pub mod sync;

@@ -215,8 +215,13 @@ impl Drop for Tally {
             self.status = ReportStatus::Completed;
         }
         draft.status = self.status;
-        let output = draft.units.completion_total() > 0;
-        draft.units.request = u32::from(self.status != ReportStatus::Failed && output);
+        // Pictures, sounds, embeddings and judgements are answers without a token of output.
+        let answered = match self.status {
+            ReportStatus::Completed => true,
+            ReportStatus::Cancelled => draft.units.completion_total() > 0,
+            ReportStatus::Failed => false,
+        };
+        draft.units.request = answered.into();
         draft.request_sha256 = std::mem::take(&mut *self.request_hash.lock()).finalize().into();
         draft.response_sha256 = std::mem::take(&mut self.response_hash).finalize().into();
         self.reporter.report(draft);

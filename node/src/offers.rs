@@ -89,11 +89,10 @@ fn one(offer: &OfferConfig, told: &Description, slots: u32, ready: bool) -> Resu
 }
 
 fn pricing(offer: &OfferConfig) -> Vec<PriceItem> {
-    let line = |kind, unit: &str, cost_usd: Price| PriceItem { kind, unit: unit.to_owned(), cost_usd };
     let mut lines =
-        vec![line(PriceType::Prompt, "token", offer.prompt), line(PriceType::Completion, "token", offer.completion)];
-    lines.extend(offer.cached_prompt.map(|price| line(PriceType::CachedPrompt, "token", price)));
-    lines.extend(offer.request.map(|price| line(PriceType::Request, "request", price)));
+        vec![PriceItem::of(PriceType::Prompt, offer.prompt), PriceItem::of(PriceType::Completion, offer.completion)];
+    lines.extend(offer.cached_prompt.map(|price| PriceItem::of(PriceType::CachedPrompt, price)));
+    lines.extend(offer.request.map(|price| PriceItem::of(PriceType::Request, price)));
     lines
 }
 

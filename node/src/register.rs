@@ -64,7 +64,8 @@ pub fn wallet(path: &Path, generate: bool, env: &Env) -> Result<Wallet, Error> {
 /// Registers, proves the wallet, and keeps the provider key in `state_dir`, with a receipt key the wallet vouches for.
 ///
 /// # Errors
-/// [`Error`]; a slug that is taken comes back in the broker's own words. [`Error::Challenge`] when the broker
+/// [`Error`]; a slug that is taken comes back in the broker's own words. [`Error::Config`] when the folder holds a
+/// provider's key: it is not written over. [`Error::Challenge`] when the broker
 /// wants another text signed than this registration at this very broker: nothing is signed then.
 pub async fn register(
     broker: &Url,
@@ -74,6 +75,13 @@ pub async fn register(
     env: &Env,
 ) -> Result<Registered, Error> {
     let client = Client::new(broker)?;
+    let key_file = state_dir.join("provider.key");
+    if key_file.exists() {
+        let file = key_file.display();
+        return Err(Error::Config(format!(
+            "{file} holds a provider's key already; name another folder with --state-dir"
+        )));
+    }
     let address = wallet.address();
     let body = CreateProvider {
         name: applicant.name,
@@ -99,13 +107,13 @@ pub async fn register(
         terms_version: &body.terms_version,
     };
     let signature = sign(wallet, &created.challenge.message, &expected)?;
+    // The wallet is at hand now, and later it may be in a safe. Before the key is given: a folder that can't be
+    // written to is found out here, and not when the one copy of the key has nowhere to go.
+    vouch(state_dir, provider, wallet, env)?;
     let proof = VerifyChallenge { challenge_id: created.challenge.id, signature };
     let call = client.call(Method::POST, format!("/v1/providers/{provider}/verify")).json(&proof)?;
     let (_, verified) = call.send::<VerifiedProvider>().await?;
-    let key_file = state_dir.join("provider.key");
     write_secret(&key_file, &verified.key)?;
-    // The wallet is at hand now, and later it may be in a safe.
-    vouch(state_dir, provider, wallet, env)?;
     Ok(Registered { provider, key_file, config: template(broker, provider, state_dir) })
 }
 

@@ -152,6 +152,10 @@ impl Disk {
         }
         let path = segment(&self.folder, self.writing);
         let kept = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        if kept.is_err() {
+            // It may end within a line, as when the disk is full; the next report begins a segment of its own.
+            self.written = SEGMENT_BYTES;
+        }
         kept.map_err(Error::file(&path, "keeping reports on disk"))?;
         self.written += lines.len() as u64;
         Ok(())
@@ -245,4 +249,53 @@ fn write_position(folder: &Path, at: Position) -> Result<(), Error> {
         fs::rename(&draft, &path)
     };
     write().map_err(Error::file(&path, "noting which reports were delivered"))
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use protocol::receipt::{BodyDigest, ReportStatus, UsageReport};
+    use protocol::typed::Domain;
+    use protocol::wallet::{Address, Wallet};
+    use protocol::{AttemptId, Id, NodeId, OfferId, RequestId, Units};
+    use uuid::Uuid;
+
+    fn report(n: u128) -> SignedReport {
+        let id = Uuid::from_u128(n);
+        let report = UsageReport {
+            attempt: AttemptId::from_uuid(id),
+            request: RequestId::from_uuid(id),
+            node: NodeId::from_uuid(id),
+            offer: OfferId::from_uuid(id),
+            price_version: 1,
+            units: Units::default(),
+            started_at_ms: 1,
+            finished_at_ms: 2,
+            status: ReportStatus::Completed,
+            request_sha256: BodyDigest::default(),
+            response_sha256: BodyDigest::default(),
+        };
+        let domain = Domain { chain_id: 1, distributor: Address::from_bytes([1; 20]) };
+        report.sign(&Wallet::from_bytes(&[1; 32]).unwrap(), &domain, None)
+    }
+
+    #[test]
+    fn a_disk_that_was_full_cuts_no_report_that_comes_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path()).unwrap();
+        spool.append(&[report(1)]).unwrap();
+        let Kind::Disk(disk) = &mut spool.0 else { panic!("it lies on a disk") };
+        // What a full disk leaves: part of a line, and an error.
+        disk.file.write_all(b"{\"report\":").unwrap();
+        let file = std::mem::replace(&mut disk.file, File::options().write(true).open("/dev/full").unwrap());
+        assert!(spool.append(&[report(2)]).is_err());
+        let Kind::Disk(disk) = &mut spool.0 else { panic!("it lies on a disk") };
+        disk.file = file;
+        spool.append(&[report(3)]).unwrap();
+        let kept = spool.peek(10).unwrap();
+        let kept: Vec<_> = kept.reports.iter().map(|signed| signed.report.attempt.uuid().as_u128()).collect();
+        assert_eq!(kept, [1, 3]);
+    }
 }

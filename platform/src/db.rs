@@ -84,14 +84,6 @@ pub async fn connect(config: &DatabaseConfig) -> Result<PgPool, sqlx::Error> {
     config.pool_options().connect_with(config.connect_options()?).await
 }
 
-/// Opens the pool without asking the server anything yet.
-///
-/// # Errors
-/// A wrong or missing address.
-pub fn connect_lazy(config: &DatabaseConfig) -> Result<PgPool, sqlx::Error> {
-    Ok(config.pool_options().connect_lazy_with(config.connect_options()?))
-}
-
 /// Applies the migrations that are missing. Several replicas may call it at once; one does the work.
 ///
 /// # Errors

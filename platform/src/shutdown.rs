@@ -66,11 +66,6 @@ impl Shutdown {
         self.tracker.spawn(async move { hard.run_until_cancelled_owned(task).await })
     }
 
-    /// Counts `work` as under way without giving it a task, for connections that are tasks already.
-    pub fn track<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
-        self.tracker.track_future(work)
-    }
-
     /// Tasks that have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {

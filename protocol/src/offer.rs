@@ -59,16 +59,41 @@ pub enum PriceType {
     GpuSecond,
 }
 
+impl PriceType {
+    /// What its price is for one of.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Prompt
+            | Self::CachedPrompt
+            | Self::CacheWrite
+            | Self::Completion
+            | Self::InternalReasoning
+            | Self::TrainedToken => "token",
+            Self::Request => "request",
+            Self::GpuSecond => "second",
+        }
+    }
+}
+
 /// One line of an offer's price list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceItem {
     /// What is priced.
     #[serde(rename = "type")]
     pub kind: PriceType,
-    /// `token`, `request` or `second`.
+    /// What it is priced by: [`PriceType::unit`], and no other.
     pub unit: String,
     /// US dollars per unit, a decimal string.
     pub cost_usd: Price,
+}
+
+impl PriceItem {
+    /// The price of one unit.
+    #[must_use]
+    pub fn of(kind: PriceType, cost_usd: Price) -> Self {
+        Self { kind, unit: kind.unit().to_owned(), cost_usd }
+    }
 }
 
 /// One line of what an offer can carry.
@@ -216,8 +241,8 @@ impl OfferSpec {
         if self.capacity.len() > MAX_LINES || !self.capacity.iter().all(texts_ok) {
             return bad("capacity", "at most 64 lines of names and numbers");
         }
-        if self.pricing.len() > MAX_LINES || !self.pricing.iter().all(|line| name_ok(&line.unit)) {
-            return bad("pricing", "at most 64 lines, each with a unit such as \"token\"");
+        if self.pricing.len() > MAX_LINES {
+            return bad("pricing", "at most 64 lines");
         }
         if self.deprecation_date.as_deref().is_some_and(|date| !name_ok(date)) {
             return bad("deprecation_date", "a day as YYYY-MM-DD");
@@ -231,6 +256,13 @@ impl OfferSpec {
     /// [`InvalidOffer`] when a class is priced twice, or prompt or completion is not priced.
     pub fn prices(&self) -> Result<Prices, InvalidOffer> {
         let bad = |reason: String| InvalidOffer { field: "pricing", reason };
+        // A price per million taken for one per token would be charged a million times over.
+        if let Some(PriceItem { kind, .. }) = self.pricing.iter().find(|line| line.unit != line.kind.unit()) {
+            return Err(bad(format!(
+                "{kind:?} is priced by another unit; give its price for one {0}, as \"{0}\"",
+                kind.unit()
+            )));
+        }
         let find = |kind: PriceType| -> Result<Option<Price>, InvalidOffer> {
             let mut lines = self.pricing.iter().filter(|line| line.kind == kind);
             let first = lines.next().map(|line| line.cost_usd);
@@ -416,7 +448,7 @@ mod tests {
         assert_eq!(field(|o| o.input_modalities = vec!["text".into(); 17]), "input_modalities");
         assert_eq!(field(|o| o.input_modalities.clear()), "input_modalities");
         assert_eq!(field(|o| o.capacity[0].kind = "a\nb".into()), "capacity");
-        assert_eq!(field(|o| o.pricing[0].unit = "x".repeat(201)), "pricing");
+        assert_eq!(field(|o| o.pricing[0].unit = "million_tokens".to_owned()), "pricing");
         assert_eq!(field(|o| o.deprecation_date = Some(String::new())), "deprecation_date");
     }
 }

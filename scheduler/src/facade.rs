@@ -66,17 +66,6 @@ impl Changed {
     }
 }
 
-/// What an ask may cost over the offers that may serve it, each in the worst case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quote {
-    /// On the cheapest.
-    pub least: NanoUsd,
-    /// On the middle one by price: a ceiling that half of the offers fit under.
-    pub median: NanoUsd,
-    /// On the dearest.
-    pub most: NanoUsd,
-}
-
 impl Scheduler {
     /// Knows nothing yet; [`Scheduler::reload`] reads the rows.
     #[must_use]
@@ -246,21 +235,6 @@ impl Scheduler {
         if let Some(live) = self.inner.registry.lock().offer(offer) {
             live.blame(now);
         }
-    }
-
-    /// What the ask may cost, worst case, over all offers that meet its demands; `None` when none
-    /// does. The ask's own ceiling is left aside: this is what it is chosen from.
-    #[must_use]
-    pub fn quote(&self, ask: &Ask) -> Option<Quote> {
-        let snapshot = self.inner.snapshot.load();
-        let pool = snapshot.model(&ask.model)?;
-        let open = Ask { held: None, ..ask.clone() };
-        let set = filter::apply(pool, &open).set;
-        let mut costs: Vec<NanoUsd> = set.iter().filter_map(|index| worst_case(&pool.offers[index], ask)).collect();
-        let middle = costs.len().checked_sub(1)? / 2;
-        let (_, median, _) = costs.select_nth_unstable(middle);
-        let median = *median;
-        Some(Quote { least: *costs.iter().min()?, median, most: *costs.iter().max()? })
     }
 
     /// A tunnel of a node is up until the guard is dropped.

@@ -30,7 +30,7 @@ pub use attempt::{Action, Event, Machine, Step};
 pub use availability::{Availability, AvailabilityCode, Constraint};
 pub use config::Config;
 pub use error::Error;
-pub use facade::{Control, Quote, Scheduler};
+pub use facade::{Control, Scheduler};
 pub use measure::{Observation, Outcome};
 pub use place::{Decision, Placed};
 pub use pool::live::{Admission, Presence};

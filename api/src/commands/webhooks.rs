@@ -38,7 +38,7 @@ enum What {
         #[arg(long)]
         reason: String,
     },
-    /// Read the processor's own list for events that were never told.
+    /// Read the processor's own list of the last 30 days for events that were never told.
     Backfill,
 }
 
@@ -87,7 +87,7 @@ pub async fn execute(args: Args, db: PgPool, env: Env, actor: Actor, config: Str
         }
         What::Backfill => {
             let cards = super::cards(db, env, config)?;
-            Ok(json!({ "new": inbox::backfill(&cards, now).await? }))
+            Ok(json!({ "new": inbox::backfill_all(&cards, now).await? }))
         }
     }
 }

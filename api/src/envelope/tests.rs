@@ -263,7 +263,7 @@ fn a_provider_gets_the_clients_own_bytes() {
                 \"store\":true,\"service_tier\":\"auto\",\"usage\":{\"include\":true},\"models\":[\"x\"],\"provider\":{\"zdr\":true},\
                 \"stream\":false,\"max_completion_tokens\":9,\"top_k\":1,\"odd\\u006cy\":1.0e5,\"n\":2}";
     let envelope = Envelope::parse(body.as_bytes()).unwrap();
-    assert!(envelope.include_usage && envelope.has_developer_role());
+    assert!(envelope.include_usage && !envelope.developer_roles.is_empty());
     let text = |edits| String::from_utf8(envelope.upstream_body(edits)).unwrap();
     let plain = text(UpstreamEdits { model: "up\"stream", ..UpstreamEdits::default() });
     let Subject::Messages(messages) = envelope.subject else { panic!("a chat has messages") };

@@ -55,6 +55,7 @@ impl Generation {
             prompt: self.order.prompt_tokens,
             output: self.order.held_output,
             streamed: self.order.streamed,
+            requests: self.order.requests,
         };
         Some(receipts.seal(&ticket, run.started_at))
     }

@@ -206,6 +206,7 @@ objects! {
     OfferPrice {
         /// Such as `prompt` or `completion`.
         r#type: String,
+        /// What its type is priced by: `token`, `request` or `second`.
         unit: String,
         /// US dollars, as a decimal string.
         cost_usd: String,

@@ -11,15 +11,15 @@ use serde_json::Value;
 /// Documents read of one list; as many as a node may have offers.
 const MAX_DOCUMENTS: usize = 100;
 /// Names in the flat form, and what they price. A name that is not here must be free: it can't be charged.
-const FLAT: [(&str, PriceType, &str); 8] = [
-    ("prompt", PriceType::Prompt, "token"),
-    ("completion", PriceType::Completion, "token"),
-    ("request", PriceType::Request, "request"),
-    ("input_cache_read", PriceType::CachedPrompt, "token"),
-    ("input_cache_reads", PriceType::CachedPrompt, "token"),
-    ("input_cache_write", PriceType::CacheWrite, "token"),
-    ("input_cache_writes", PriceType::CacheWrite, "token"),
-    ("internal_reasoning", PriceType::InternalReasoning, "token"),
+const FLAT: [(&str, PriceType); 8] = [
+    ("prompt", PriceType::Prompt),
+    ("completion", PriceType::Completion),
+    ("request", PriceType::Request),
+    ("input_cache_read", PriceType::CachedPrompt),
+    ("input_cache_reads", PriceType::CachedPrompt),
+    ("input_cache_write", PriceType::CacheWrite),
+    ("input_cache_writes", PriceType::CacheWrite),
+    ("internal_reasoning", PriceType::InternalReasoning),
 ];
 
 /// One document, as far as it can be offered.
@@ -152,7 +152,7 @@ fn lines(pricing: Pricing) -> Result<Vec<PriceItem>, String> {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let cost_usd: Price = text.parse().map_err(|_| format!("the price {name} is no decimal number: {text}"))?;
         match FLAT.iter().find(|(known, ..)| *known == name) {
-            Some((_, kind, unit)) => lines.push(PriceItem { kind: *kind, unit: (*unit).to_owned(), cost_usd }),
+            Some((_, kind)) => lines.push(PriceItem::of(*kind, cost_usd)),
             None if cost_usd == Price::ZERO => {}
             None => return Err(format!("the price {name} can't be charged here")),
         }
@@ -207,10 +207,12 @@ mod tests {
             { "type": "prompt", "unit": "token", "cost_usd": "0.000001" },
             { "type": "completion", "unit": "token", "cost_usd": "0.000002" },
         ]);
-        let Listed { names, spec } = read_one(document).unwrap();
+        let Listed { names, spec } = read_one(document.clone()).unwrap();
         assert_eq!(names, ["maker/name", "org/name", "llama-fast"]);
         assert_eq!((spec.prices().unwrap().completion.pico(), spec.concurrency()), (2_000_000, Some(3)));
         assert!(!spec.is_ready);
+        document["pricing"][0]["unit"] = json!("million_tokens");
+        assert!(read_one(document).unwrap_err().why.contains("for one token"), "nor a million times too dear");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::calendar;
 const KIND: &[u8] = b"steelyard/ticket/1";
 /// A ticket can be read for so many days after the one it was sealed on.
 const READABLE_DAYS: i64 = 30;
-/// Eight ids, three numbers and a mark.
-const PLAIN_BYTES: usize = 8 * 16 + 3 * 4 + 1;
+/// Eight ids, three numbers, a mark and a number.
+const PLAIN_BYTES: usize = 8 * 16 + 3 * 4 + 1 + 4;
 
 /// One dispatch: who may report it, who is behind it, and the most it can have used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Ticket {
     pub output: u32,
     /// Whether the answer was streamed.
     pub streamed: bool,
+    /// Requests it is paid for as, once it is answered.
+    pub requests: u32,
 }
 
 /// A ticket that proves nothing.
@@ -98,6 +100,7 @@ impl Ticket {
         plain.extend(self.ids().iter().flat_map(|id| *id.as_bytes()));
         plain.extend([self.price_version, self.prompt, self.output].iter().flat_map(|number| number.to_be_bytes()));
         plain.push(self.streamed.into());
+        plain.extend(self.requests.to_be_bytes());
         plain
     }
 
@@ -106,7 +109,12 @@ impl Ticket {
         let mut ids = ids.chunks_exact(16).filter_map(|id| Uuid::from_slice(id).ok());
         let (numbers, mark) = rest.split_at_checked(3 * 4)?;
         let mut numbers = numbers.chunks_exact(4).filter_map(|four| Some(u32::from_be_bytes(four.try_into().ok()?)));
-        let [streamed] = mark else { return None };
+        let (streamed, requests) = match *mark {
+            // As sealed before pictures were counted.
+            [streamed] => (streamed, 1),
+            [streamed, a, b, c, d] => (streamed, u32::from_be_bytes([a, b, c, d])),
+            _ => return None,
+        };
         Some(Self {
             attempt: AttemptId::from_uuid(ids.next()?),
             request: RequestId::from_uuid(ids.next()?),
@@ -119,7 +127,8 @@ impl Ticket {
             price_version: numbers.next()?,
             prompt: numbers.next()?,
             output: numbers.next()?,
-            streamed: *streamed == 1,
+            streamed: streamed == 1,
+            requests,
         })
     }
 
@@ -138,7 +147,8 @@ impl Ticket {
             cache_write: take(&mut prompt, reported.cache_write),
             completion: take(&mut output, reported.completion),
             internal_reasoning: take(&mut output, reported.internal_reasoning),
-            request: reported.request.min(1),
+            // A node can't tell how many pictures were asked for, only that its engine answered.
+            request: if reported.request > 0 { self.requests } else { 0 },
         }
     }
 }
@@ -181,6 +191,7 @@ mod tests {
             prompt: 100,
             output: 50,
             streamed: true,
+            requests: 2,
         }
     }
 
@@ -207,6 +218,14 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_of_a_broker_that_counted_no_pictures_is_for_one_request() {
+        let plain = ticket().plain();
+        assert_eq!(Ticket::parse(&plain), Some(ticket()));
+        assert_eq!(Ticket::parse(&plain[..plain.len() - 4]), Some(Ticket { requests: 1, ..ticket() }));
+        assert_eq!(Ticket::parse(&plain[..plain.len() - 1]), None);
+    }
+
+    #[test]
     fn nobody_is_paid_for_more_than_could_be_asked_for() {
         let reported = Units {
             prompt: 90,
@@ -218,6 +237,8 @@ mod tests {
         };
         let paid = ticket().within(&reported);
         assert_eq!((paid.prompt, paid.cached_prompt, paid.completion, paid.internal_reasoning), (90, 10, 40, 10));
-        assert_eq!((paid.prompt_total(), paid.completion_total(), paid.request), (100, 50, 1));
+        assert_eq!((paid.prompt_total(), paid.completion_total(), paid.request), (100, 50, 2));
+        let silent = ticket().within(&Units { request: 0, ..reported });
+        assert_eq!(silent.request, 0, "what was not answered is no request");
     }
 }

@@ -37,28 +37,6 @@ pub(crate) struct Standing {
     pub theirs: i64,
 }
 
-/// From when on lines are to be read: what was read last, or the first top-up; `None` before that.
-pub(crate) async fn find_start(conn: &mut PgConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select coalesce((select upto from stripe_balance_cursor), (select min(created_at) from topups))
-               as "start: Timestamp""#,
-    )
-    .fetch_one(conn)
-    .await
-}
-
-/// Notes that all lines up to a time were read.
-pub(crate) async fn set_cursor(conn: &mut PgConnection, upto: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into stripe_balance_cursor (upto) values ($1)
-         on conflict (one) do update set upto = greatest(stripe_balance_cursor.upto, excluded.upto)",
-        upto as Timestamp,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// Stores a line unless it was. Returns how many are new.
 pub(crate) async fn insert(conn: &mut PgConnection, line: &Line, now: Timestamp) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(

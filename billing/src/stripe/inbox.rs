@@ -7,11 +7,16 @@ use std::time::Duration;
 use protocol::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
+use sqlx::PgConnection;
 use stripe_core::event::ListEvent;
+use stripe_shared::Event;
+use stripe_types::RangeQueryTs;
 
 use super::lines;
+use super::list::{self, Listed};
 use super::sync::{self, Synced};
 use super::{Cards, SignatureError, verify};
+use crate::store::stripe_cursors::{self, Cursor};
 use crate::store::stripe_events::{self, Due, Outcome};
 use crate::{Error, card};
 
@@ -27,10 +32,8 @@ const MOST_UNANSWERED: i32 = 300;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How far back the processor's own list is read: events that were never told are older than any delivery by then.
-const BACKFILL: Duration = Duration::from_secs(2 * 3_600);
-/// Most of its pages read at once.
-const BACKFILL_PAGES: usize = 20;
+/// How far back the processor keeps its own list.
+const LISTED: Duration = Duration::from_secs(30 * 86_400);
 
 /// The little that is read of a body.
 #[derive(Debug, Default, Deserialize)]
@@ -158,36 +161,56 @@ async fn look(cards: &Cards, event: &Due) -> Result<Synced, Error> {
     }
 }
 
-/// Reads the processor's own list, for what was never told. Returns how many events were new.
+/// Reads the processor's own list since it was read last, for what was never told. Returns how many events were new.
 ///
 /// # Errors
-/// What the processor says; [`Error::Database`]. What was read before stays.
+/// What the processor says; [`Error::CardsMisused`] for a day of more events than are read; [`Error::Database`]. What
+/// was read before stays.
 pub async fn backfill(cards: &Cards, now: Timestamp) -> Result<u64, Error> {
-    let since = now.minus(BACKFILL).unix_seconds();
-    let (mut after, mut new): (Option<String>, _) = (None, 0);
-    for _ in 0..BACKFILL_PAGES {
-        let mut request = ListEvent::new().limit(100).created(stripe_types::RangeQueryTs::gte(since));
-        if let Some(after) = after.take() {
-            request = request.starting_after(after);
-        }
-        let page = cards.fetch(&request).await?;
-        let mut conn = cards.db().acquire().await?;
-        for event in &page.data {
-            let object = object_id(&event.data.object);
-            // Kept as the little that is read of it: the whole was never sent here.
-            let body = serde_json::json!({ "id": event.id.as_str(), "type": event.type_.as_str(), "data": { "object": { "id": object } } });
-            let id = event.id.as_str();
-            new += stripe_events::insert(&mut conn, id, event.type_.as_str(), object, &body.to_string(), now).await?;
-        }
-        match page.data.last() {
-            Some(last) if page.has_more => after = Some(last.id.to_string()),
-            _ => break,
-        }
-    }
+    let start = stripe_cursors::find(&mut *cards.db().acquire().await?, Cursor::Events).await?;
+    // Before the first customer nothing there is ours.
+    let Some(from) = start else { return Ok(0) };
+    backfill_since(cards, from.max(now.minus(LISTED)), now).await
+}
+
+/// Reads all of the processor's own list, also what was read before.
+///
+/// # Errors
+/// As [`backfill`].
+pub async fn backfill_all(cards: &Cards, now: Timestamp) -> Result<u64, Error> {
+    backfill_since(cards, now.minus(LISTED), now).await
+}
+
+async fn backfill_since(cards: &Cards, from: Timestamp, now: Timestamp) -> Result<u64, Error> {
+    let new = list::read::<Events>(cards, from, now).await?;
     if new > 0 {
         tracing::warn!(events = new, "events were never told and have been read from the processor's list");
     }
     Ok(new)
+}
+
+struct Events;
+
+impl Listed for Events {
+    type Entry = Event;
+    type Request = ListEvent;
+    const CURSOR: Cursor = Cursor::Events;
+
+    fn page(created: RangeQueryTs, after: Option<&str>) -> ListEvent {
+        let request = ListEvent::new().created(created).limit(list::PAGE);
+        after.into_iter().fold(request, ListEvent::starting_after)
+    }
+
+    fn id(event: &Event) -> &str {
+        &event.id
+    }
+
+    async fn store(conn: &mut PgConnection, event: &Event, now: Timestamp) -> Result<u64, sqlx::Error> {
+        let (id, kind, object) = (event.id.as_str(), event.type_.as_str(), object_id(&event.data.object));
+        // Kept as the little that is read of it: the whole was never sent here.
+        let body = serde_json::json!({ "id": id, "type": kind, "data": { "object": { "id": object } } });
+        stripe_events::insert(conn, id, kind, object, &body.to_string(), now).await
+    }
 }
 
 fn object_id(object: &miniserde::json::Value) -> Option<&str> {

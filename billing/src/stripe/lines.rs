@@ -6,24 +6,21 @@
 use std::time::Duration;
 
 use protocol::{NanoUsd, Timestamp};
+use sqlx::PgConnection;
 use stripe_core::balance_transaction::ListBalanceTransaction;
 use stripe_shared::BalanceTransaction;
-use stripe_types::{RangeBoundsTs, RangeQueryTs};
+use stripe_types::RangeQueryTs;
 
+use super::list::{self, Listed};
 use super::sync::{self, Synced, book_fee};
 use super::{Cards, from_cents};
 use crate::Error;
 use crate::account::{AccountKind, LedgerAccount};
 use crate::ledger::{Cause, DisputeStep, PayoutStep, Posting, RefundStep, Transfer};
+use crate::store::stripe_cursors::{self, Cursor};
 use crate::store::stripe_lines::{self, Line};
 use crate::store::{self, refunds};
 
-/// Lines are read from this long before what was read last: some show later than they are dated.
-const OVERLAP: Duration = Duration::from_secs(3_600);
-/// Read in one list: a day, so that what is read stays however long the way to now is.
-const WINDOW: Duration = Duration::from_secs(86_400);
-/// Most pages of a day: a hundred thousand movements. One with more is not read in part, which would look like all.
-const PAGES: usize = 1_000;
 /// Lines looked at between two questions to the database.
 const BATCH: i64 = 100;
 /// A line whose transfer was not found is looked at again after this.
@@ -48,47 +45,35 @@ enum Movement {
 /// What the processor says; [`Error::CardsMisused`] for a day of more lines than are read; [`Error::Database`]. What
 /// was read before stays.
 pub async fn read(cards: &Cards, now: Timestamp) -> Result<u64, Error> {
-    let start = stripe_lines::find_start(&mut *cards.db().acquire().await?).await?;
-    // Before the first top-up nothing there is ours.
-    let Some(mut from) = start else { return Ok(0) };
-    let mut new = 0;
-    loop {
-        let upto = now.min(from.plus(WINDOW));
-        let bounds = RangeBoundsTs {
-            gte: Some(from.minus(OVERLAP).unix_seconds()),
-            lte: Some(upto.unix_seconds()),
-            ..RangeBoundsTs::default()
-        };
-        let list = ListBalanceTransaction::new().created(RangeQueryTs::Bounds(bounds));
-        new += read_all(cards, list, now).await?;
-        stripe_lines::set_cursor(&mut *cards.db().acquire().await?, upto).await?;
-        if upto == now {
-            return Ok(new);
-        }
-        from = upto;
-    }
+    let start = stripe_cursors::find(&mut *cards.db().acquire().await?, Cursor::Lines).await?;
+    // Before the first customer nothing there is ours.
+    let Some(from) = start else { return Ok(0) };
+    list::read::<Lines>(cards, from, now).await
 }
 
-/// Stores every line of a list.
-async fn read_all(cards: &Cards, list: ListBalanceTransaction, now: Timestamp) -> Result<u64, Error> {
-    let (mut after, mut new): (Option<String>, _) = (None, 0);
-    for _ in 0..PAGES {
-        let mut request = list.clone().limit(100);
-        if let Some(after) = after.take() {
-            request = request.starting_after(after);
-        }
-        let page = cards.fetch(&request).await?;
-        let mut conn = cards.db().acquire().await?;
-        // What moves nothing has no transfer to stand for.
-        for line in page.data.iter().filter(|line| (line.amount, line.fee) != (0, 0)) {
-            new += stripe_lines::insert(&mut conn, &stored(line), now).await?;
-        }
-        match page.data.last() {
-            Some(last) if page.has_more => after = Some(last.id.to_string()),
-            _ => return Ok(new),
-        }
+struct Lines;
+
+impl Listed for Lines {
+    type Entry = BalanceTransaction;
+    type Request = ListBalanceTransaction;
+    const CURSOR: Cursor = Cursor::Lines;
+
+    fn page(created: RangeQueryTs, after: Option<&str>) -> ListBalanceTransaction {
+        let request = ListBalanceTransaction::new().created(created).limit(list::PAGE);
+        after.into_iter().fold(request, ListBalanceTransaction::starting_after)
     }
-    Err(Error::CardsMisused { reason: format!("a day there has more than {PAGES} pages of lines") })
+
+    fn id(line: &BalanceTransaction) -> &str {
+        &line.id
+    }
+
+    async fn store(conn: &mut PgConnection, line: &BalanceTransaction, now: Timestamp) -> Result<u64, sqlx::Error> {
+        // What moves nothing has no transfer to stand for.
+        if (line.amount, line.fee) == (0, 0) {
+            return Ok(0);
+        }
+        stripe_lines::insert(conn, &stored(line), now).await
+    }
 }
 
 /// How the processor's account stands beside the books.
@@ -167,7 +152,7 @@ pub async fn tie_all(cards: &Cards, now: Timestamp) -> Result<Standing, Error> {
 /// # Errors
 /// As [`read`].
 pub async fn payout(cards: &Cards, id: &str) -> Result<Synced, Error> {
-    let list = cards.fetch(&ListBalanceTransaction::new().source(id).limit(100)).await?;
+    let list = cards.fetch(&ListBalanceTransaction::new().source(id).limit(list::PAGE)).await?;
     for line in list.data.iter().map(stored) {
         stripe_lines::insert(&mut *cards.db().acquire().await?, &line, cards.env().now()).await?;
         tie(cards, &line).await?;

@@ -146,6 +146,7 @@ async fn what_a_dead_replica_had_under_way_is_paid_by_report_and_ticket_and_cost
         prompt: 0,
         output: 60,
         streamed: true,
+        requests: 1,
     };
     // The node says 80 where 60 could be asked for; another report has a ticket of its own making, one has none.
     let lost: AttemptId = world.env.mint();

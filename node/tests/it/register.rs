@@ -1,6 +1,6 @@
 //! Becoming a provider, and what a wallet signs for that.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use node::Error;
 use node::register::{Applicant, Registered, register};
@@ -21,6 +21,10 @@ impl Drop for Folder {
 
 async fn apply(broker: &Broker, name: &str) -> (Result<Registered, Error>, Folder) {
     let folder = Folder(std::env::temp_dir().join(format!("steelyard-register-{}-{name}", std::process::id())));
+    (apply_in(broker, &folder.0).await, folder)
+}
+
+async fn apply_in(broker: &Broker, folder: &Path) -> Result<Registered, Error> {
     let applicant = Applicant {
         name: "Acme".into(),
         slug: "acme".into(),
@@ -30,7 +34,7 @@ async fn apply(broker: &Broker, name: &str) -> (Result<Registered, Error>, Folde
         payout_account: None,
     };
     let wallet = Wallet::from_bytes(&[7; 32]).unwrap();
-    (register(&broker.url, applicant, &wallet, &folder.0, &Env::system()).await, folder)
+    register(&broker.url, applicant, &wallet, folder, &Env::system()).await
 }
 
 #[tokio::test]
@@ -61,4 +65,19 @@ async fn a_challenge_of_another_broker_or_for_another_purpose_is_not_signed() {
         assert!(!folder.0.join("provider.key").exists());
     }
     assert!(broker.seen.lock().proofs.is_empty(), "no signature left this machine");
+}
+
+#[tokio::test]
+async fn no_key_is_asked_for_that_could_not_be_kept() {
+    let broker = Broker::start().await;
+    let folder = Folder(std::env::temp_dir().join(format!("steelyard-register-{}-kept", std::process::id())));
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let key = folder.0.join("provider.key");
+    std::fs::write(&key, "another").unwrap();
+    let error = apply_in(&broker, &folder.0).await.unwrap_err().to_string();
+    assert!(error.contains("--state-dir"), "{error}");
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), "another", "the only copy of a key is not written over");
+    // A folder below a file can't be made.
+    assert!(matches!(apply_in(&broker, &key.join("state")).await, Err(Error::File { .. })));
+    assert!(broker.seen.lock().proofs.is_empty(), "the broker gave no key");
 }

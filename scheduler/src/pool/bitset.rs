@@ -83,12 +83,6 @@ impl Bitset {
         self.words.iter_mut().zip(&other.words).for_each(|(own, other)| *own |= other);
     }
 
-    /// True when both hold something in common.
-    #[must_use]
-    pub fn intersects(&self, other: &Self) -> bool {
-        self.words.iter().zip(&other.words).any(|(own, other)| own & other != 0)
-    }
-
     /// Keeps the members for which `test` holds.
     pub fn retain(&mut self, mut test: impl FnMut(usize) -> bool) {
         for (at, word) in self.words.iter_mut().enumerate() {
@@ -192,7 +186,6 @@ mod tests {
             let mut set = of(&a);
             prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), a.clone());
             prop_assert_eq!(set.count() as usize, a.len());
-            prop_assert_eq!(set.intersects(&of(&b)), !a.is_disjoint(&b));
             let wrapped: Vec<_> = set.iter_wrapping(start).collect();
             let expected: Vec<_> = a.range(start..).chain(a.range(..start)).copied().collect();
             prop_assert_eq!(wrapped, expected);

@@ -5,8 +5,11 @@ use std::time::Duration;
 use billing::store::stripe_events;
 use billing::stripe::inbox::{self, Untaken};
 use fake_stripe::{FaultKind, hooks};
+use serde_json::json;
 
 use crate::cards::support::{PAYS, SECRET, Shop, Told};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::test]
 async fn what_is_forged_stale_or_unsigned_leaves_no_trace() {
@@ -65,6 +68,34 @@ async fn what_was_never_told_is_read_from_the_list() {
     assert_eq!(shop.ledger().await["credits"], 5_000);
     shop.hear_all().await;
     assert_eq!(shop.ledger().await["credits"], 5_000);
+    shop.assert_green().await;
+}
+
+#[tokio::test]
+async fn the_list_is_read_on_from_where_it_was_read_last_however_long_ago() {
+    let shop = Shop::open().await;
+    assert_eq!(inbox::backfill(&shop.cards, shop.env.now()).await.unwrap(), 0, "nothing is ours before a customer");
+    let mut read = 0;
+    for days in [0, 5, 20] {
+        shop.clock.advance(days * DAY);
+        let topup = shop.topup(50).await;
+        shop.pay(&topup, PAYS);
+        // More than one page of the list.
+        for number in 0..150 {
+            shop.fake.with(|books| books.emit("customer.updated", json!({ "id": format!("cus_{number}") })));
+        }
+        shop.clock.advance(4 * DAY);
+        let events = shop.told().len() as u64 - read;
+        assert_eq!(inbox::backfill(&shop.cards, shop.env.now()).await.unwrap(), events, "after {days} days");
+        shop.work().await;
+        read += events;
+    }
+    assert_eq!(shop.ledger().await["credits"], 15_000);
+    sqlx::query("delete from stripe_events").execute(shop.db.pool()).await.unwrap();
+    assert_eq!(inbox::backfill(&shop.cards, shop.env.now()).await.unwrap(), 0, "what was read is not read again");
+    assert!(inbox::backfill_all(&shop.cards, shop.env.now()).await.unwrap() > 300, "an operator reads all of it");
+    shop.work().await;
+    assert_eq!(shop.ledger().await["credits"], 15_000);
     shop.assert_green().await;
 }
 

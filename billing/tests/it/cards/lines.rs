@@ -126,10 +126,7 @@ async fn a_transfer_the_processor_knows_nothing_of_is_named_after_a_day() {
     match_all(&shop).await;
     assert_eq!(differences(&shop).await, Vec::<String>::new());
     // Two days later, by the clock transfers are dated by.
-    sqlx::query("update stripe_balance_cursor set upto = now() + interval '2 days'")
-        .execute(shop.db.pool())
-        .await
-        .unwrap();
+    sqlx::query("update stripe_cursors set upto = now() + interval '2 days'").execute(shop.db.pool()).await.unwrap();
     let found = differences(&shop).await;
     assert_eq!(found.len(), 2, "the payment and its fee: {found:?}");
     assert!(found.iter().all(|line| line.contains("is no line over there")), "{found:?}");
