@@ -49,6 +49,9 @@ pub struct Config {
 pub struct Server {
     /// Where the gateway listens. Behind a TLS terminator in production.
     pub listen: SocketAddr,
+    /// Where `/metrics` is served, in a network that only its operator reaches: it tells of providers, load and money.
+    /// Where it is not set, `listen` serves it if that is a loopback address, and nothing does otherwise.
+    pub metrics_listen: Option<SocketAddr>,
     /// The URL providers and users reach it at. Providers' wallets sign it, and `steelyard-node` signs for no other
     /// than the one it dialled; where it is not set, the listening address stands for it.
     pub public_url: Option<String>,
@@ -73,10 +76,19 @@ pub struct Server {
     pub drain_timeout_ms: u64,
 }
 
+impl Server {
+    /// Whether `/metrics` is served beside the API.
+    #[must_use]
+    pub const fn metrics_beside_api(&self) -> bool {
+        self.metrics_listen.is_none() && self.listen.ip().is_loopback()
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics_listen: None,
             public_url: None,
             trusted_proxies: Vec::new(),
             replica: "gateway-0".to_owned(),

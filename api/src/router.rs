@@ -33,13 +33,21 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::tunnel::routes())
         .merge(routes::webhooks::routes())
         .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep));
-    let routes = Router::new()
+    let mut routes = Router::new()
         .nest("/v1", api.clone())
         .nest("/api/v1", api)
         .merge(routes::hooks::routes())
         .merge(routes::health::routes())
         .merge(routes::document::routes());
+    if app.config.server.metrics_beside_api() {
+        routes = routes.merge(routes::health::metrics_routes());
+    }
     dress(routes, app)
+}
+
+/// What is served where the operator alone can reach it.
+pub fn metrics_router(app: AppState) -> Router {
+    dress(routes::health::metrics_routes(), app)
 }
 
 /// Puts around `routes` what every answer goes through, those nobody wrote a handler for included.

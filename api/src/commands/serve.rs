@@ -68,6 +68,22 @@ pub(super) async fn database(config: &Config) -> Result<(DatabaseConfig, Option<
     Ok((config.database.clone().with_url(embedded.url()), Some(embedded)))
 }
 
+async fn bind(setting: &str, listen: SocketAddr) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(listen).await;
+    bound.map_err(Error::io(format!("listening on {listen} (set {setting} to a free address)")))
+}
+
+/// Serves the numbers by themselves, until the broker stops.
+fn serve_metrics(app: &AppState, listener: TcpListener) {
+    let (router, stop) = (crate::router::metrics_router(app.clone()), app.shutdown.token().clone());
+    app.shutdown.spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "metrics are served no more");
+        }
+    });
+}
+
 /// A running broker.
 pub struct Broker {
     /// Its parts.
@@ -97,9 +113,14 @@ impl Broker {
         let app = AppState(Arc::new(App::build(config, env, db, metrics, shutdown).await?));
         run::spawn_all(&app);
         worker::spawn(app.env.clone(), presence, &app.shutdown);
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(Error::io(format!("listening on {listen} (set server.listen to a free address)")))?;
+        if let Some(listen) = app.config.server.metrics_listen {
+            serve_metrics(&app, bind("server.metrics_listen", listen).await?);
+        } else if !app.config.server.metrics_beside_api() {
+            tracing::warn!(
+                "no metrics are served: set server.metrics_listen to an address that your Prometheus alone reaches"
+            );
+        }
+        let listener = bind("server.listen", listen).await?;
         let address = listener.local_addr().map_err(Error::io("reading the listening address"))?;
         // Set once here: nobody has been answered before.
         let _ = app.address.set(address);

@@ -43,7 +43,8 @@ operations! {
         responses((status = 200, description = "Yes", body = s::Health), (status = 503, description = "No", body = s::Health)))]
     health_ready;
 
-    /// Metrics in Prometheus' text format.
+    /// Metrics in Prometheus' text format, where only the operator reaches them: `server.metrics_listen`, or the API's own
+    /// address while that is a loopback address.
     #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "Operation", security(()),
         responses((status = 200, description = "All of them", body = String, content_type = "text/plain")))]
     get_metrics;

@@ -20,7 +20,12 @@ const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
 /// The routes of this file. They live outside `/v1` and need no key.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/health/live", get(live)).route("/health/ready", get(ready)).route("/metrics", get(metrics))
+    Router::new().route("/health/live", get(live)).route("/health/ready", get(ready))
+}
+
+/// The numbers, for whoever runs the broker.
+pub fn metrics_routes() -> Router<AppState> {
+    Router::new().route("/metrics", get(metrics))
 }
 
 #[derive(Debug, Serialize)]

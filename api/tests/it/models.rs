@@ -65,3 +65,12 @@ async fn a_replica_says_whether_it_lives_and_whether_it_wants_work() {
     assert_eq!(test.get("/health/ready").send().await.json, json!({ "status": "ok" }));
     assert_eq!(test.get("/metrics").send().await.status, 200);
 }
+
+#[tokio::test]
+async fn what_a_replica_measured_is_not_shown_to_everybody() {
+    let everywhere = TestApp::start_with(|config| config.server.listen = ([0, 0, 0, 0], 8080).into()).await;
+    assert_eq!(everywhere.get("/metrics").send().await.status, 404);
+    assert_eq!(everywhere.get("/health/live").send().await.status, 200);
+    let apart = TestApp::start_with(|config| config.server.metrics_listen = Some(([127, 0, 0, 1], 9464).into())).await;
+    assert_eq!(apart.get("/metrics").send().await.status, 404);
+}
