@@ -54,8 +54,14 @@ impl Addresses {
 
     /// Counts a request made with `key`.
     pub fn note(&self, key: KeyId, peer: Peer, headers: &HeaderMap, now: Timestamp) {
-        let address = network(client(peer.0, headers, &self.trusted));
+        let address = self.source(peer, headers);
         self.add(key, address, Sightings { first: now, last: now, requests: 1 });
+    }
+
+    /// Where a request comes from: of IPv6, the network.
+    #[must_use]
+    pub fn source(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        network(client(peer.0, headers, &self.trusted))
     }
 
     fn add(&self, key: KeyId, address: IpAddr, new: Sightings) {

@@ -142,11 +142,13 @@ pub struct Providers {
     pub allow_private: bool,
     /// Answers a staged offer must give to probes before it takes customers.
     pub probes_to_activate: u32,
+    /// Providers that one address, or one IPv6 network of 64 bits, may announce in an hour at each replica.
+    pub registrations_per_hour: u32,
 }
 
 impl Default for Providers {
     fn default() -> Self {
-        Self { allow_private: false, probes_to_activate: 20 }
+        Self { allow_private: false, probes_to_activate: 20, registrations_per_hour: 20 }
     }
 }
 

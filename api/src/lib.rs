@@ -27,6 +27,7 @@ pub mod poll;
 pub mod probe;
 pub mod prompt;
 pub mod refusal;
+pub mod registrations;
 pub mod relay;
 pub mod removal;
 pub mod request;

@@ -66,6 +66,7 @@ impl App {
         Ok(Self {
             keys: Keys::new(db.clone(), env.clone()),
             addresses: Addresses::new(config.server.trusted_proxies.clone()),
+            registrations: crate::registrations::Registrations::default(),
             sessions: Sessions::new(db.clone(), env.clone()),
             upstreams: Upstreams::new(direct),
             probes: Probes::default(),

@@ -30,6 +30,8 @@ pub struct App {
     pub keys: Keys,
     /// Where keys are used from.
     pub addresses: crate::addresses::Addresses,
+    /// Providers announced lately.
+    pub registrations: crate::registrations::Registrations,
     /// Sessions of nodes, cached.
     pub sessions: Sessions,
     /// Money.

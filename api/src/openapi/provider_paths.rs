@@ -9,7 +9,7 @@ use super::standing as r;
 operations! {
     /// Announces a provider. It is pending until its wallet has signed the challenge in the answer.
     #[utoipa::path(post, path = "/v1/providers", operation_id = "createProvider", tag = "Providers", security(()), request_body = p::CreateProvider,
-        responses((status = 201, description = "Pending", body = p::CreatedProvider)))]
+        responses(r::Limited, (status = 201, description = "Pending", body = p::CreatedProvider)))]
     create_provider;
 
     /// The provider whose key signs the request.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode};
 use protocol::challenge::Purpose;
 use protocol::session::{CreateProvider, CreatedProvider, ProviderView};
@@ -19,6 +19,7 @@ use super::{
     balance, bandwidth, challenges, earnings, heartbeats, models, nodes, offers, receipt_keys, receipts, reports,
     sessions,
 };
+use crate::addresses::Peer;
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{Json, ProviderCaller};
@@ -92,10 +93,18 @@ async fn list(State(app): State<AppState>, headers: HeaderMap) -> Result<Json<Li
 #[tracing::instrument(name = "api.providers.register", skip_all)]
 async fn register(
     State(app): State<AppState>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     Json(body): Json<CreateProvider>,
 ) -> Result<(StatusCode, Json<CreatedProvider>), ApiError> {
     check::provider(&body)?;
     let now = app.env.now();
+    if let Some(Extension(peer)) = peer {
+        let (source, most) = (app.addresses.source(peer, &headers), app.config.providers.registrations_per_hour);
+        app.registrations.admit(source, most, now).map_err(|wait| {
+            ApiError::rate_limited(format!("{most} providers an hour may be announced from one address"), Some(wait))
+        })?;
+    }
     let provider = provider(&app.env, body, now);
     let mut tx = app.db.begin().await?;
     make_room(&mut tx, now).await?;

@@ -10,14 +10,17 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, TestApp, text, wallet};
 
-/// A registration of `slug` by the wallet of `seed`.
-async fn announce(test: &TestApp, slug: &str, seed: u8) -> Reply {
+fn announcement(slug: &str, seed: u8) -> Value {
     let address = wallet(seed).address();
-    let body = json!({
+    json!({
         "name": "Other", "slug": slug, "contact_email": "a@b.example", "country": "FR", "terms_version": "1",
         "payout_account": format!("eip155:1:{address}"), "receipt_address": address,
-    });
-    test.post("/v1/providers", &body).send().await
+    })
+}
+
+/// A registration of `slug` by the wallet of `seed`.
+async fn announce(test: &TestApp, slug: &str, seed: u8) -> Reply {
+    test.post("/v1/providers", &announcement(slug, seed)).send().await
 }
 
 async fn ask_rotation(test: &TestApp, provider: &str) -> Reply {
@@ -147,4 +150,19 @@ async fn announcements_are_bounded_and_one_that_lapsed_gives_way() {
     let challenge: Value = json!({ "purpose": "register" });
     let gone = test.post(&format!("/v1/providers/{first}/challenges"), &challenge).send().await;
     assert_eq!(gone.status, 404, "the oldest one gave way");
+}
+
+#[tokio::test]
+async fn one_address_announces_no_more_than_its_share_and_keeps_nobody_out() {
+    let test = TestApp::start_with(|config| config.providers.registrations_per_hour = 2).await;
+    let from =
+        async |slug: &str, address| test.post("/v1/providers", &announcement(slug, 1)).from(address).send().await;
+    assert_eq!(from("one", [203, 0, 113, 7]).await.status, 201);
+    assert_eq!(from("two", [203, 0, 113, 7]).await.status, 201);
+    let refused = from("three", [203, 0, 113, 7]).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (429, Some("rate_limit_exceeded")));
+    assert_eq!(refused.header("retry-after"), Some("3600"));
+    assert_eq!(from("three", [203, 0, 113, 8]).await.status, 201, "the name is still free");
+    test.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(from("four", [203, 0, 113, 7]).await.status, 201);
 }

@@ -184,6 +184,12 @@ impl Call<'_> {
         self
     }
 
+    /// Over a connection from this address.
+    pub fn from(mut self, address: [u8; 4]) -> Self {
+        self.request = self.request.extension(api::addresses::Peer(address.into()));
+        self
+    }
+
     /// With a JSON body.
     pub fn json(mut self, body: &Value) -> Self {
         self.body = Body::from(body.to_string());
