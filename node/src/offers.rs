@@ -1,6 +1,5 @@
 //! From what is configured and what the engine says to the set of offers a node puts.
 
-use protocol::Price;
 use protocol::offer::{CapacityItem, OfferSpec, PriceItem, PriceType};
 
 use crate::config::{NodeConfig, OfferConfig};

@@ -82,7 +82,7 @@ async fn the_list_is_read_on_from_where_it_was_read_last_however_long_ago() {
         shop.pay(&topup, PAYS);
         // More than one page of the list.
         for number in 0..150 {
-            shop.fake.with(|books| books.emit("customer.updated", json!({ "id": format!("cus_{number}") })));
+            shop.fake.with(|books| books.emit("customer.updated", &json!({ "id": format!("cus_{number}") })));
         }
         shop.clock.advance(4 * DAY);
         let events = shop.told().len() as u64 - read;
