@@ -100,6 +100,7 @@ fn pricing(offer: &OfferConfig) -> Vec<PriceItem> {
 mod tests {
     use super::*;
     use crate::engine::Model;
+    use protocol::Price;
 
     fn told(ids: &[&str]) -> Description {
         let model = |id: &&str| Model { id: (*id).to_owned(), context_length: Some(2_048) };
