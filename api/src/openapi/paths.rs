@@ -43,10 +43,11 @@ operations! {
         responses((status = 200, description = "Yes", body = s::Health), (status = 503, description = "No", body = s::Health)))]
     health_ready;
 
-    /// Metrics in Prometheus' text format, where only the operator reaches them: `server.metrics_listen`, or the API's own
-    /// address while that is a loopback address.
+    /// Metrics in Prometheus' text format.
+    ///
+    /// Where only the operator reaches them: at `server.metrics_listen`, or here while the API listens on loopback.
     #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "Operation", security(()),
-        responses((status = 200, description = "All of them", body = String, content_type = "text/plain")))]
+        responses(r::Named, (status = 200, description = "All of them", body = String, content_type = "text/plain")))]
     get_metrics;
 
     /// This document.

@@ -102,7 +102,9 @@ async fn register(
     if let Some(Extension(peer)) = peer {
         let (source, most) = (app.addresses.source(peer, &headers), app.config.providers.registrations_per_hour);
         app.registrations.admit(source, most, now).map_err(|wait| {
-            ApiError::rate_limited(format!("{most} providers an hour may be announced from one address"), Some(wait))
+            let minutes = wait.as_secs().div_ceil(60);
+            let message = format!("one address may announce {most} providers an hour; the next in {minutes} minutes");
+            ApiError::rate_limited(message, Some(wait))
         })?;
     }
     let provider = provider(&app.env, body, now);
