@@ -142,7 +142,7 @@ pub struct Providers {
     pub allow_private: bool,
     /// Answers a staged offer must give to probes before it takes customers.
     pub probes_to_activate: u32,
-    /// Providers that one address, or one IPv6 network of 64 bits, may announce in an hour at each replica.
+    /// Providers that one public address, or one IPv6 network of 64 bits, may announce in an hour at each replica.
     pub registrations_per_hour: u32,
 }
 

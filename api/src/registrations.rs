@@ -8,6 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use protocol::Timestamp;
 
+use crate::upstream::is_public;
+
 /// Sources are counted anew after this.
 const WINDOW: Duration = Duration::from_secs(3_600);
 /// Sources counted at once. Beyond them the bound of all is the only one: to be refused for other people's number
@@ -25,11 +27,15 @@ struct Window {
 }
 
 impl Registrations {
-    /// Counts one of `source`.
+    /// Counts one of `source`. An address that is not public is not counted: it is the operator's own, or a proxy that
+    /// the settings don't name, behind which everybody is.
     ///
     /// # Errors
     /// When that has announced `most` already: how long until it may again.
     pub fn admit(&self, source: IpAddr, most: u32, now: Timestamp) -> Result<(), Duration> {
+        if !is_public(source) {
+            return Ok(());
+        }
         let mut window = self.0.lock();
         let ends = match window.ends {
             Some(ends) if now < ends => ends,
@@ -58,18 +64,21 @@ mod tests {
     #[test]
     fn a_source_announces_so_many_in_an_hour_and_none_for_another() {
         let (all, now) = (Registrations::default(), Timestamp::from_unix_seconds(1_800_000_000));
-        let source = |n: u8| IpAddr::from([203, 0, 113, n]);
+        let source = |n: u8| IpAddr::from([93, 184, 215, n]);
         let later = |seconds| now.plus(Duration::from_secs(seconds));
         assert_eq!([all.admit(source(1), 2, now), all.admit(source(1), 2, now)], [Ok(()); 2]);
         assert_eq!(all.admit(source(1), 2, later(600)), Err(Duration::from_secs(3_000)));
         assert_eq!(all.admit(source(2), 2, later(600)), Ok(()));
         assert_eq!(all.admit(source(1), 2, later(3_600)), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(all.admit([10, 0, 0, 1].into(), 2, now), Ok(()), "a proxy nobody named");
+        }
     }
 
     #[test]
     fn many_sources_keep_nobody_out() {
         let (all, now) = (Registrations::default(), Timestamp::from_unix_seconds(1_800_000_000));
-        let source = |n: u32| IpAddr::from(n.to_be_bytes());
+        let source = |n: u32| IpAddr::from((0x0500_0000 + n).to_be_bytes());
         for n in 0..20_000 {
             assert_eq!(all.admit(source(n), 1, now), Ok(()));
         }

@@ -4,6 +4,7 @@ mod control;
 mod cut;
 mod direct;
 mod pool;
+mod target;
 mod tunnel;
 mod websocket;
 
@@ -17,8 +18,9 @@ use hyper::body::Incoming;
 use protocol::NodeId;
 
 pub use control::{Turn, drive as drive_control};
-pub use direct::{Direct, DirectConfig, Refusal, check_target, check_url};
+pub use direct::{Direct, DirectConfig};
 pub use pool::{Answer, Registered, Upstreams};
+pub use target::{Refusal, check_target, check_url, is_public};
 pub use tunnel::Tunnel;
 pub use websocket::{accept as accept_websocket, inside as inside_websocket};
 

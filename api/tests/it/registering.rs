@@ -157,14 +157,14 @@ async fn one_address_announces_no_more_than_its_share_and_keeps_nobody_out() {
     let test = TestApp::start_with(|config| config.providers.registrations_per_hour = 2).await;
     let from =
         async |slug: &str, address| test.post("/v1/providers", &announcement(slug, 1)).from(address).send().await;
-    assert_eq!(from("one", [203, 0, 113, 7]).await.status, 201);
-    assert_eq!(from("two", [203, 0, 113, 7]).await.status, 201);
-    let refused = from("three", [203, 0, 113, 7]).await;
+    assert_eq!(from("one", [93, 184, 215, 7]).await.status, 201);
+    assert_eq!(from("two", [93, 184, 215, 7]).await.status, 201);
+    let refused = from("three", [93, 184, 215, 7]).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (429, Some("rate_limit_exceeded")));
     // A minute is the longest that clients wait by themselves; the words say how long it is.
     assert_eq!(refused.header("retry-after"), Some("60"));
     assert!(refused.text().contains("in 60 minutes"), "{}", refused.text());
-    assert_eq!(from("three", [203, 0, 113, 8]).await.status, 201, "the name is still free");
+    assert_eq!(from("three", [93, 184, 215, 8]).await.status, 201, "the name is still free");
     test.clock.advance(Duration::from_secs(3_600));
-    assert_eq!(from("four", [203, 0, 113, 7]).await.status, 201);
+    assert_eq!(from("four", [93, 184, 215, 7]).await.status, 201);
 }
