@@ -50,7 +50,8 @@ pub struct Server {
     /// Where the gateway listens. Behind a TLS terminator in production.
     pub listen: SocketAddr,
     /// Where `/metrics` is served, in a network that only its operator reaches: it tells of providers, load and money.
-    /// Where it is not set, `listen` serves it if that is a loopback address, and nothing does otherwise.
+    /// Where it is not set, `listen` serves it to who dials a loopback address itself, and nothing does otherwise: not
+    /// where `trusted_proxies` are named, nor to requests that a proxy has sent on.
     pub metrics_listen: Option<SocketAddr>,
     /// The URL providers and users reach it at. Providers' wallets sign it, and `steelyard-node` signs for no other
     /// than the one it dialled; where it is not set, the listening address stands for it.
@@ -79,8 +80,8 @@ pub struct Server {
 impl Server {
     /// Whether `/metrics` is served beside the API.
     #[must_use]
-    pub const fn metrics_beside_api(&self) -> bool {
-        self.metrics_listen.is_none() && self.listen.ip().is_loopback()
+    pub fn metrics_beside_api(&self) -> bool {
+        self.metrics_listen.is_none() && self.listen.ip().is_loopback() && self.trusted_proxies.is_empty()
     }
 }
 
@@ -142,7 +143,8 @@ pub struct Providers {
     pub allow_private: bool,
     /// Answers a staged offer must give to probes before it takes customers.
     pub probes_to_activate: u32,
-    /// Providers that one public address, or one IPv6 network of 64 bits, may announce in an hour at each replica.
+    /// Providers that one public address, or one IPv6 network of 48 bits, may announce in an hour at each replica.
+    /// Behind a proxy that `server.trusted_proxies` don't name, that is its address.
     pub registrations_per_hour: u32,
 }
 

@@ -1,8 +1,8 @@
 //! How many providers one source announces. That needs no key, and those who wait to prove their wallet have a bound:
-//! without one for each source, a single one could keep everybody else out, or sit on names.
+//! without one for each source, anybody could keep everybody else out, or sit on names, from a single machine.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,6 +36,7 @@ impl Registrations {
         if !is_public(source) {
             return Ok(());
         }
+        let source = site(source);
         let mut window = self.0.lock();
         let ends = match window.ends {
             Some(ends) if now < ends => ends,
@@ -57,6 +58,14 @@ impl Registrations {
     }
 }
 
+/// Of IPv6 what one site is given by its provider: it may use all networks in it.
+fn site(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(whole) => IpAddr::V6(Ipv6Addr::from_bits(whole.to_bits() & (u128::MAX << 80))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +82,9 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(all.admit([10, 0, 0, 1].into(), 2, now), Ok(()), "a proxy nobody named");
         }
+        let of_site = |n: u16| IpAddr::from([0x2a00, 1, 2, n, 0, 0, 0, 1]);
+        let admitted = [1, 2, 3].map(|n| all.admit(of_site(n), 2, now).is_ok());
+        assert_eq!(admitted, [true, true, false], "a site has thousands of networks");
     }
 
     #[test]

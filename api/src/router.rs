@@ -40,7 +40,7 @@ pub fn router(app: AppState) -> Router {
         .merge(routes::health::routes())
         .merge(routes::document::routes());
     if app.config.server.metrics_beside_api() {
-        routes = routes.merge(routes::health::metrics_routes());
+        routes = routes.merge(routes::health::metrics_beside_api());
     }
     dress(routes, app)
 }

@@ -92,6 +92,8 @@ pub struct Loops {
     pub reports_ms: u64,
     /// Issues receipts, and statements of months that are over.
     pub documents_ms: u64,
+    /// Looks whether the books are to be checked, which they are once a night, and tells what came of it last.
+    pub reconcile_ms: u64,
 }
 
 /// Statements and receipts.
@@ -151,6 +153,7 @@ impl Default for Loops {
             prices_ms: 2_000,
             reports_ms: 30_000,
             documents_ms: 60_000,
+            reconcile_ms: 60_000,
         }
     }
 }

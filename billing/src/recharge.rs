@@ -430,8 +430,15 @@ pub(crate) async fn record_tax(cards: &Cards, topup: TopupId) -> Result<(), Erro
     let made = match cards.make(call, &RecordTax::new(calculation, topup.id.to_string())).await {
         Ok(made) => made,
         Err(Error::CardRefused { code, message }) => {
-            // The books have the tax; the processor's report of it lacks a line, which a person adds.
-            tracing::error!(topup.id = %topup.id, code, message, "the tax of a charge could not be recorded");
+            // The books have the tax. A day after an answer was lost this may also be the second time: a reference is
+            // recorded once, and there is no list to look it up in.
+            tracing::error!(
+                topup.id = %topup.id,
+                code,
+                message,
+                "the tax of a charge could not be recorded: look for the top-up's id in the processor's report of tax, \
+                 and add its line if there is none"
+            );
             topups::set_tax_record(&mut *cards.db().acquire().await?, topup.id, "refused").await?;
             return Ok(());
         }

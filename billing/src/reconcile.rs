@@ -45,6 +45,8 @@ pub(crate) const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
 /// A living replica reaps twice a minute; this much past its time, a lease was forgotten.
 const REAP_SLACK_S: f64 = 300.0;
 
+pub use nightly::nightly;
+
 macro_rules! check {
     ($conn:expr, $report:expr, $name:literal, count $count:literal, differ $differ:literal $(, $bind:expr)*) => {{
         let examined = sqlx::query_scalar!($count).fetch_one(&mut *$conn).await?.unwrap_or(0);
@@ -56,6 +58,7 @@ macro_rules! check {
 
 mod cards;
 mod chain;
+mod nightly;
 mod papers;
 mod proofs;
 mod stripe;
@@ -76,9 +79,6 @@ pub async fn reconcile_with(db: &PgPool, leasing: &Leasing) -> Result<Report, Er
     let mut tx = snapshot(db).await?;
     let report = check_all(&mut tx, leasing).await?;
     tx.rollback().await?;
-    let differences: usize = report.checks.iter().map(|check| check.differences.len()).sum();
-    metrics::gauge!("steelyard_billing_invariant_differences")
-        .set(f64::from(u32::try_from(differences).unwrap_or(u32::MAX)));
     Ok(report)
 }
 

@@ -22,7 +22,7 @@ use crate::lease::recall::CHANNEL;
 use crate::name::Name;
 use crate::price_book::PriceBook;
 use crate::settle::Buffer;
-use crate::{Config, Error, document, grant, store};
+use crate::{Config, Error, document, grant, reconcile, store};
 
 /// Partitions exist this many days ahead: a week for someone to notice that they are no longer made.
 const PARTITION_DAYS_AHEAD: i64 = 7;
@@ -62,6 +62,7 @@ pub(crate) fn spawn(parts: &Parts, attention: mpsc::UnboundedReceiver<Arc<Purse>
         (Job::Prices, loops.prices_ms),
         (Job::Reports, loops.reports_ms),
         (Job::Documents, loops.documents_ms),
+        (Job::Reconcile, loops.reconcile_ms),
         (Job::Renew, u64::from(parts.config.lease.renew_s) * 1_000),
     ];
     for (job, period_ms) in beats {
@@ -88,6 +89,7 @@ enum Job {
     Prices,
     Reports,
     Documents,
+    Reconcile,
     Renew,
     Name,
 }
@@ -113,6 +115,7 @@ impl Worker for Beat {
             Job::Prices => "billing.prices",
             Job::Reports => "billing.reports",
             Job::Documents => "billing.documents",
+            Job::Reconcile => "billing.reconcile",
             Job::Renew => "billing.renew",
             Job::Name => "billing.name",
         }
@@ -138,6 +141,7 @@ impl Worker for Beat {
             Job::Prices => p.prices.reload(&p.db, now).await.map(drop)?,
             Job::Reports => return judge_reports(&p.db, now).await,
             Job::Documents => return document::issue(&p.db, &p.env, &p.config.documents.issuer, now).await,
+            Job::Reconcile => reconcile::nightly(&p.db, &p.config.lease, now).await.map(drop)?,
             Job::Renew => {
                 let waited = u32::try_from(p.buffer.oldest(now).as_millis()).unwrap_or(u32::MAX);
                 metrics::gauge!("steelyard_billing_settle_oldest_ms").set(f64::from(waited));

@@ -49,6 +49,7 @@ pub mod receipt_cases;
 pub mod receipt_keys;
 pub mod receipts;
 pub mod recharge;
+pub mod reconciliations;
 pub mod refunds;
 pub(crate) mod replicas;
 pub mod reports;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use protocol::{CardId, Id, NanoUsd, OrganizationId, Timestamp, TopupId};
 use sqlx::PgConnection;
 use stripe_checkout::checkout_session as page;
-use stripe_core::customer::CreateCustomer;
-use stripe_shared::CheckoutSession;
+use stripe_core::customer::{CreateCustomer, ListCustomer};
+use stripe_shared::{CheckoutSession, Customer};
+use stripe_types::RangeQueryTs;
 
 use crate::store::{self, stripe_calls, topups};
 use crate::stripe::{Call, Cards, cents, sync};
@@ -18,6 +19,12 @@ use crate::{Error, recharge, stripe, velocity};
 pub const OPEN_FOR: Duration = Duration::from_secs(35 * 60);
 /// How often an unfinished top-up is closed to make room: another may come in between, and not without end.
 const ROUNDS: u32 = 3;
+/// Under this name the account's id is kept with its customer over there.
+const ACCOUNT_ID: &str = "account_id";
+/// Most pages of a hundred that a customer is looked for on, newest first.
+const CUSTOMER_PAGES: usize = 20;
+/// How far the processor's clock may be behind.
+const CLOCKS_APART: Duration = Duration::from_secs(300);
 /// Under this name our id is kept with everything the processor makes of a top-up.
 pub(crate) const TOPUP_ID: &str = "topup_id";
 
@@ -310,14 +317,18 @@ pub(crate) async fn customer_of(cards: &Cards, account: OrganizationId) -> Resul
         return Ok(known);
     }
     let call = Call { purpose: "customer", subject: account.uuid() };
-    let request = CreateCustomer::new().metadata(HashMap::from([("account_id".to_owned(), account.to_string())]));
+    let request = CreateCustomer::new().metadata(HashMap::from([(ACCOUNT_ID.to_owned(), account.to_string())]));
     let made = match cards.make(call, &request).await {
         Ok(made) => made,
-        Err(Error::CardUnknown { key }) => {
-            // A customer too many costs nothing: a key that keeps repeating an error is given up at once.
-            cards.lapse(&key, true).await?;
-            return Err(Error::CardUnknown { key });
-        }
+        Err(Error::CardUnknown { key }) => match customer_named(cards, account, &key).await? {
+            Some(made) => made,
+            None => {
+                // Not among the newest: a customer too many costs nothing, and a key that keeps repeating an error is
+                // given up at once.
+                cards.lapse(&key, true).await?;
+                return Err(Error::CardUnknown { key });
+            }
+        },
         Err(error) => return Err(error),
     };
     let mut tx = cards.db().begin().await?;
@@ -325,6 +336,28 @@ pub(crate) async fn customer_of(cards: &Cards, account: OrganizationId) -> Resul
     stripe_calls::done(&mut tx, call, made.id.as_str()).await?;
     tx.commit().await?;
     Ok(customer)
+}
+
+/// The customer that was made for an account, when its answer was lost: among those made since it was asked for.
+async fn customer_named(cards: &Cards, account: OrganizationId, key: &str) -> Result<Option<Box<Customer>>, Error> {
+    let asked_at = stripe_calls::find_begun(&mut *cards.db().acquire().await?, key).await?;
+    let Some(since) = asked_at else { return Ok(None) };
+    let since = RangeQueryTs::gte(since.minus(CLOCKS_APART).unix_seconds());
+    let (name, mut after) = (account.to_string(), None::<String>);
+    for _ in 0..CUSTOMER_PAGES {
+        let list = ListCustomer::new().created(since).limit(100);
+        let page = cards.fetch(&after.iter().fold(list, |list, after| list.starting_after(after))).await?;
+        let last = page.data.last().filter(|_| page.has_more).map(|last| last.id.to_string());
+        let is_its = |one: &Customer| one.metadata.as_ref().and_then(|said| said.get(ACCOUNT_ID)) == Some(&name);
+        if let Some(found) = page.data.into_iter().find(is_its) {
+            return Ok(Some(Box::new(found)));
+        }
+        after = last;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(None)
 }
 
 /// The page of a top-up. Only cards pay there: money that arrives days later, without its owner being asked, is

@@ -8,6 +8,8 @@ readonly slots=4 context=2048 port=8090
 
 if [ ! -f "$config" ]; then
   # A slug is taken for good, so a fresh volume asks for another one.
+  # And a key without its configuration, as a start that was cut off leaves it, belongs to nobody.
+  rm -f "$state/provider.key"
   slug=compose-$(tr -dc a-z0-9 </dev/urandom | head -c 6 || true)
   steelyard-node register --broker "$STEELYARD_BROKER_URL" --name "Compose node" --slug "$slug" \
     --email node@example.com --country DE --state-dir "$state" --generate-wallet >"$state/registered.toml"

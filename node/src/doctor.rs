@@ -154,7 +154,7 @@ fn key(config: &NodeConfig) -> Check {
 async fn broker(config: &NodeConfig, env: &Env) -> Vec<Check> {
     let fix = |error: &Error| match error {
         Error::Refused { status, .. } if *status == http::StatusCode::UNAUTHORIZED => {
-            "the provider key is wrong or was revoked: run `steelyard-node register` again"
+            "the provider key is wrong or was revoked: put the right one in provider.key or STEELYARD_PROVIDER_KEY"
         }
         Error::Unreachable { .. } => "check the address and that outgoing connections to it are allowed",
         _ => "read the broker's words above",

@@ -19,8 +19,9 @@ pub(crate) async fn balance(client: &Client, provider: ProviderId, key: &SecretS
 pub(crate) fn advise(error: Error) -> Error {
     match error {
         Error::Refused { status: StatusCode::UNAUTHORIZED, message, .. } => Error::Key(format!(
-            "the broker does not take the provider key ({message}): it is wrong or was revoked. Run `steelyard-node \
-             register` again, or set STEELYARD_PROVIDER_KEY"
+            "the broker does not take the provider key ({message}): it is wrong or was revoked. Put the right one \
+             in provider.key or set STEELYARD_PROVIDER_KEY; with the wallet a new one is had by a challenge for \
+             key_rotation"
         )),
         other => other,
     }

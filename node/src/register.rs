@@ -107,13 +107,16 @@ pub async fn register(
         terms_version: &body.terms_version,
     };
     let signature = sign(wallet, &created.challenge.message, &expected)?;
-    // The wallet is at hand now, and later it may be in a safe. Before the key is given: a folder that can't be
-    // written to is found out here, and not when the one copy of the key has nowhere to go.
-    vouch(state_dir, provider, wallet, env)?;
+    // A folder that can't be written to is found out here, and not when the one copy of the key has nowhere to go.
+    let probe = state_dir.join("probe");
+    write_secret(&probe, "")?;
+    fs::remove_file(&probe).map_err(Error::file(&probe, "trying the state folder"))?;
     let proof = VerifyChallenge { challenge_id: created.challenge.id, signature };
     let call = client.call(Method::POST, format!("/v1/providers/{provider}/verify")).json(&proof)?;
     let (_, verified) = call.send::<VerifiedProvider>().await?;
     write_secret(&key_file, &verified.key)?;
+    // The wallet is at hand now, and later it may be in a safe.
+    vouch(state_dir, provider, wallet, env)?;
     Ok(Registered { provider, key_file, config: template(broker, provider, state_dir) })
 }
 

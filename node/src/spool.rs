@@ -153,8 +153,11 @@ impl Disk {
         let path = segment(&self.folder, self.writing);
         let kept = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         if kept.is_err() {
-            // It may end within a line, as when the disk is full; the next report begins a segment of its own.
-            self.written = SEGMENT_BYTES;
+            // It may end within a line, as when the disk is full. Taken back, or else the next report begins a segment
+            // of its own.
+            if self.file.set_len(self.written).is_err() {
+                self.written = SEGMENT_BYTES;
+            }
         }
         kept.map_err(Error::file(&path, "keeping reports on disk"))?;
         self.written += lines.len() as u64;

@@ -107,6 +107,8 @@ requests! {
         /// In US dollars and whole cents, as a decimal string.
         amount_usd: String,
         ;
+        /// `usd`, and nothing else.
+        currency: String,
         /// Where the customer comes back to.
         return_url: String,
     }

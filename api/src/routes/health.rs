@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{OriginalUri, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, FORWARDED};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use serde::Serialize;
 
+use crate::error::ApiError;
 use crate::extract::Json;
 use crate::state::AppState;
 
@@ -23,9 +24,26 @@ pub fn routes() -> Router<AppState> {
     Router::new().route("/health/live", get(live)).route("/health/ready", get(ready))
 }
 
-/// The numbers, for whoever runs the broker.
+/// The numbers, for whoever runs the broker, at an address that nobody else reaches.
 pub fn metrics_routes() -> Router<AppState> {
     Router::new().route("/metrics", get(metrics))
+}
+
+/// The same beside the API, which a proxy on this machine may show to everybody.
+pub fn metrics_beside_api() -> Router<AppState> {
+    Router::new().route("/metrics", get(metrics_unless_sent_on))
+}
+
+async fn metrics_unless_sent_on(
+    State(app): State<AppState>,
+    method: Method,
+    uri: OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if headers.contains_key("x-forwarded-for") || headers.contains_key(FORWARDED) {
+        return Err(ApiError::unknown_url(&method, uri.path()));
+    }
+    Ok(metrics(State(app)).await)
 }
 
 #[derive(Debug, Serialize)]

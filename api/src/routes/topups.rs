@@ -29,6 +29,8 @@ pub fn routes() -> Router<AppState> {
 struct CreateTopup {
     amount_usd: NanoUsd,
     #[serde(default)]
+    currency: Option<String>,
+    #[serde(default)]
     return_url: Option<String>,
 }
 
@@ -66,6 +68,7 @@ async fn create(
     manager: Manager,
     Json(body): Json<CreateTopup>,
 ) -> Result<(StatusCode, Json<View>), ApiError> {
+    check_currency(body.currency.as_deref())?;
     let back = body.return_url.as_deref().map(check_url).transpose()?;
     let asked_at = app.env.now();
     let topup = billing::topup::open(cards(&app)?, manager.organization, body.amount_usd, back).await?;
@@ -92,6 +95,14 @@ async fn show(State(app): State<AppState>, manager: Manager, Path(id): Path<Topu
     let which = Which { id: Some(id), account: Some(manager.organization), ..Which::default() };
     let found = topups::list(&mut *app.db.acquire().await?, which, 1).await?.pop();
     Ok(Json(view(found.ok_or_else(not_found)?)))
+}
+
+/// Credit is in dollars: who names another currency means another amount.
+pub(super) fn check_currency(currency: Option<&str>) -> Result<(), ApiError> {
+    if currency.is_none_or(|currency| currency.eq_ignore_ascii_case("usd")) {
+        return Ok(());
+    }
+    Err(ApiError::invalid("currency", "credit is bought in \"usd\"").with_code("invalid_value"))
 }
 
 /// A place to come back to.

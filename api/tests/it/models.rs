@@ -73,4 +73,7 @@ async fn what_a_replica_measured_is_not_shown_to_everybody() {
     assert_eq!(everywhere.get("/health/live").send().await.status, 200);
     let apart = TestApp::start_with(|config| config.server.metrics_listen = Some(([127, 0, 0, 1], 9464).into())).await;
     assert_eq!(apart.get("/metrics").send().await.status, 404);
+    let here = TestApp::start().await;
+    let sent_on = here.get("/metrics").header("x-forwarded-for", "203.0.113.7").send().await;
+    assert_eq!(sent_on.status, 404, "a proxy on the same machine shows everything to everybody");
 }

@@ -126,6 +126,27 @@ async fn a_key_spends_no_more_than_its_limit() {
     live.books_add_up().await;
 }
 
+#[tokio::test]
+async fn a_project_and_an_organization_spend_no_more_than_their_limits() {
+    let live = Live::start().await;
+    let (hold, charge) = price_of_one(&live).await;
+    // Room for one request and half of another.
+    let limit = NanoUsd::new(charge + hold.nano() - 1).unwrap().to_string();
+    for (flag, code) in [("--project", "project_spend_limit_exceeded"), ("--org", "organization_spend_limit_exceeded")]
+    {
+        let (organization, key) = live.customer("5.00").await;
+        let project = text(&live.admin(&["project", "list", "--org", &organization]).await[0]["project"]);
+        let whose = if flag == "--org" { &organization } else { &project };
+        live.admin(&["limit", "set", flag, whose, "--usd", &limit, "--reset", "monthly"]).await;
+        let first = live.chat_as(&key, json!({ "max_tokens": 8 })).await.reply().await;
+        assert_eq!(first.status, 200, "{flag}: {}", first.json);
+        let refused = live.chat_as(&key, json!({ "max_tokens": 8 })).await.reply().await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (402, Some(code)), "{}", refused.json);
+        assert_eq!(live.chat(json!({ "max_tokens": 8 })).await.reply().await.status, 200, "others go on");
+    }
+    live.books_add_up().await;
+}
+
 /// A JSON number of dollars as the ledger counts, without going through a float.
 fn nano(cost: &Value) -> i64 {
     cost.to_string().parse::<NanoUsd>().unwrap().nano()

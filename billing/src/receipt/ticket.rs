@@ -14,7 +14,7 @@ use crate::calendar;
 const KIND: &[u8] = b"steelyard/ticket/1";
 /// A ticket can be read for so many days after the one it was sealed on.
 const READABLE_DAYS: i64 = 30;
-/// Eight ids, three numbers, a mark and a number.
+/// Eight ids, three numbers, a mark, and the number of requests where it is not one.
 const PLAIN_BYTES: usize = 8 * 16 + 3 * 4 + 1 + 4;
 
 /// One dispatch: who may report it, who is behind it, and the most it can have used.
@@ -100,7 +100,10 @@ impl Ticket {
         plain.extend(self.ids().iter().flat_map(|id| *id.as_bytes()));
         plain.extend([self.price_version, self.prompt, self.output].iter().flat_map(|number| number.to_be_bytes()));
         plain.push(self.streamed.into());
-        plain.extend(self.requests.to_be_bytes());
+        // Left out where it says nothing: replicas that don't know it yet can read all other tickets.
+        if self.requests != 1 {
+            plain.extend(self.requests.to_be_bytes());
+        }
         plain
     }
 
@@ -110,7 +113,6 @@ impl Ticket {
         let (numbers, mark) = rest.split_at_checked(3 * 4)?;
         let mut numbers = numbers.chunks_exact(4).filter_map(|four| Some(u32::from_be_bytes(four.try_into().ok()?)));
         let (streamed, requests) = match *mark {
-            // As sealed before pictures were counted.
             [streamed] => (streamed, 1),
             [streamed, a, b, c, d] => (streamed, u32::from_be_bytes([a, b, c, d])),
             _ => return None,
@@ -218,9 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_of_a_broker_that_counted_no_pictures_is_for_one_request() {
+    fn a_ticket_without_a_number_of_requests_is_for_one() {
         let plain = ticket().plain();
         assert_eq!(Ticket::parse(&plain), Some(ticket()));
+        let single = Ticket { requests: 1, ..ticket() };
+        assert_eq!(single.plain(), plain[..plain.len() - 4]);
         assert_eq!(Ticket::parse(&plain[..plain.len() - 4]), Some(Ticket { requests: 1, ..ticket() }));
         assert_eq!(Ticket::parse(&plain[..plain.len() - 1]), None);
     }

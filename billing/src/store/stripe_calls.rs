@@ -38,6 +38,13 @@ pub(crate) async fn begin(
     .await
 }
 
+/// When a call was written down.
+pub(crate) async fn find_begun(conn: &mut PgConnection, key: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select created_at as "created_at: Timestamp" from stripe_calls where key = $1"#, key)
+        .fetch_optional(conn)
+        .await
+}
+
 /// Writes down how a try ended that was no success.
 pub(crate) async fn note(conn: &mut PgConnection, key: &str, class: &Class, now: Timestamp) -> Result<(), sqlx::Error> {
     let (state, error, is_server_error) = match class {

@@ -13,7 +13,8 @@ pub(crate) enum Cursor {
 }
 
 impl Cursor {
-    const fn as_str(self) -> &'static str {
+    /// What the processor calls it.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Lines => "balance_transactions",
             Self::Events => "events",

@@ -170,7 +170,11 @@ pub async fn backfill(cards: &Cards, now: Timestamp) -> Result<u64, Error> {
     let start = stripe_cursors::find(&mut *cards.db().acquire().await?, Cursor::Events).await?;
     // Before the first customer nothing there is ours.
     let Some(from) = start else { return Ok(0) };
-    backfill_since(cards, from.max(now.minus(LISTED)), now).await
+    let listed = now.minus(LISTED);
+    if from < listed {
+        tracing::warn!(from = from.rfc3339(), upto = listed.rfc3339(), "events of that time are listed no more");
+    }
+    backfill_since(cards, from.max(listed), now).await
 }
 
 /// Reads all of the processor's own list, also what was read before.

@@ -53,6 +53,9 @@ pub(super) trait Listed {
 pub(super) async fn read<L: Listed>(cards: &Cards, mut from: Timestamp, now: Timestamp) -> Result<u64, Error> {
     let mut new = 0;
     loop {
+        // What can't be read is not passed over, so a list that gets nowhere has to be seen.
+        metrics::gauge!("steelyard_billing_stripe_list_behind_s", "list" => L::CURSOR.as_str())
+            .set(now.since(from).as_secs_f64());
         let upto = now.min(from.plus(WINDOW));
         new += read_window::<L>(cards, from.minus(OVERLAP), upto, now).await?;
         stripe_cursors::advance(&mut *cards.db().acquire().await?, L::CURSOR, upto).await?;
@@ -79,6 +82,6 @@ async fn read_window<L: Listed>(cards: &Cards, from: Timestamp, upto: Timestamp,
             _ => return Ok(new),
         }
     }
-    let list = L::CURSOR;
-    Err(Error::CardsMisused { reason: format!("a day of its list of {list:?} has more than {PAGES} pages") })
+    let list = L::CURSOR.as_str();
+    Err(Error::CardsMisused { reason: format!("a day of its list of {list} has more than {PAGES} pages") })
 }

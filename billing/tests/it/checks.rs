@@ -252,6 +252,32 @@ async fn fold_something(db: &sqlx::PgPool) {
 }
 
 #[tokio::test]
+async fn the_books_are_checked_once_a_night_and_what_differed_is_remembered() {
+    let world = World::new(104).await;
+    world.fund(account(), 1_000_000).await;
+    let (leasing, now) = (Leasing::default(), world.env.now());
+    let check = async |at| billing::reconcile::nightly(&world.db, &leasing, at).await.unwrap();
+    let first = check(now).await.unwrap();
+    assert_eq!((first.checked_at, first.differences), (now, 0));
+    assert!(first.checks > 30);
+    assert_eq!(check(now).await, None, "once is enough, whichever replica it was");
+    // Credit from nowhere: no posting says where it came from.
+    let query = "insert into accounts (account_id, available_nano_usd) values (gen_random_uuid(), 1)";
+    sqlx::query(query).execute(world.db.pool()).await.unwrap();
+    let night = now.plus(Duration::from_secs(86_400));
+    // While another replica is at it, nobody else is.
+    let mut other = world.db.begin().await.unwrap();
+    let lock = "select pg_advisory_xact_lock(hashtextextended('reconcile', 20))";
+    sqlx::query(lock).execute(&mut *other).await.unwrap();
+    assert_eq!(check(night).await, None);
+    other.rollback().await.unwrap();
+    let found = check(night).await.unwrap();
+    assert!(found.differences > 0);
+    let last = billing::store::reconciliations::find_last(&mut world.db.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(last, Some(found), "a replica that starts now tells of it, too");
+}
+
+#[tokio::test]
 async fn leases_left_by_a_long_downtime_are_nobodys_fault_yet() {
     let world = World::new(101).await;
     world.fund(account(), 1_000_000).await;

@@ -43,13 +43,15 @@ pub fn update(books: &mut Books, id: &str, form: &Form) -> Result<Value, Refusal
     Ok(shown(&customer))
 }
 
-/// Customers, newest first, of one e-mail address.
+/// Customers, newest first, of one e-mail address and from a time on.
 ///
 /// # Errors
 /// When a bound of the page can't be read.
 pub fn list(books: &Books, form: &Form) -> Result<Value, Refusal> {
-    let email = form.text("email");
-    page(&books.customers, "customers", form, |one| email.is_none_or(|email| one.email.as_deref() == Some(email)))
+    let (email, since) = (form.text("email"), form.int("created[gte]")?.unwrap_or(0));
+    page(&books.customers, "customers", form, |one| {
+        one.created >= since && email.is_none_or(|email| one.email.as_deref() == Some(email))
+    })
 }
 
 /// Refuses an id that names nobody.

@@ -171,7 +171,7 @@ async fn a_key_that_is_missing_or_revoked_and_a_broker_that_is_away_are_told_apa
     let (now, mut config) = (Env::system().now(), config(&broker));
     config.provider_key = Some("sk-prov-revoked".into());
     let revoked = earnings::fetch(&config, 1, now).await.unwrap_err().to_string();
-    assert!(revoked.contains("was revoked") && revoked.contains("steelyard-node register"), "{revoked}");
+    assert!(revoked.contains("was revoked") && revoked.contains("STEELYARD_PROVIDER_KEY"), "{revoked}");
     config.provider_key = None;
     let missing = earnings::fetch(&config, 1, now).await.unwrap_err().to_string();
     assert!(missing.contains("no provider key"), "{missing}");

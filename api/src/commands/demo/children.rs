@@ -88,6 +88,11 @@ async fn provider(dir: &Path, url: &str) -> Result<String, Error> {
     if let Ok(known) = std::fs::read_to_string(&file) {
         return Ok(known.trim().to_owned());
     }
+    // Of a provider whose id was not written down, or that the broker no longer knows.
+    let stale = dir.join("state/provider.key");
+    if stale.exists() {
+        std::fs::remove_file(&stale).map_err(Error::io(format!("removing {}", stale.display())))?;
+    }
     let output = node_command()?
         .args(["register", "--broker", url, "--generate-wallet", "--name", "Demo Provider", "--slug", "demo"])
         .args(["--email", "demo@example.com", "--country", "DE", "--state-dir"])

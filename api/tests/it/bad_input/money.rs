@@ -27,6 +27,7 @@ fn topups() -> Endpoint {
         .needs(&["amount_usd"])
         .refuses("amount_usd", no_amounts())
         .refuses("amount_usd", [json!("4.99"), json!("5001")])
+        .refuses("currency", [json!(5), json!(""), json!("eur")])
         .refuses("return_url", [json!(5), json!(""), json!("javascript:alert(1)"), json!("/credits")])
         .refuses("return_url", [json!(format!("https://customer.example/{}", "x".repeat(2_048)))])
 }

@@ -145,6 +145,11 @@ async fn usage_is_told_before_it_is_added_up_and_after() {
     }
     is_told(&test, &known).await;
     assert_eq!(each(&buckets(&test, &known.org, &minutes).await, "output_tokens"), [vec![], vec![13], vec![]]);
+    // What is added up is not added up again: an hour that says something else is believed.
+    sqlx::query("update usage_hours set completion = completion + 1000").execute(&test.app.db).await.unwrap();
+    let hours = format!("usage/completions?start_time={START}&end_time={}&bucket_width=1h", START + 7_200);
+    let told: Vec<Vec<i64>> = each(&buckets(&test, &known.org, &hours).await, "output_tokens");
+    assert!(told.iter().flatten().all(|tokens| *tokens > 1_000), "{told:?}");
     folding.stop().await.unwrap();
 }
 

@@ -75,6 +75,7 @@ async fn the_demo_answers_once_and_prints_the_bill() {
         let line = said.lines().find(|line| line.trim_start().starts_with(label)).unwrap();
         line.split_whitespace().rev().nth(1).unwrap().parse().unwrap()
     };
+    assert_eq!(amount("credit after") - amount("credit before"), 10.0, "the page of the fake was paid: {said}");
     let (cost, share, margin) = (amount("cost"), amount("to the provider"), amount("margin"));
     assert!(cost > 0.0 && share > 0.0 && margin > 0.0, "{said}");
     assert!((share + margin - cost).abs() < 5e-10, "{share} + {margin} is not {cost}");

@@ -220,22 +220,7 @@ async fn a_debt_is_paid_with_what_a_won_dispute_gives_back() {
     let topup = shop.bought(50).await;
     let dispute = shop.dispute(&topup, None);
     shop.hear_all().await;
-    // Late usage met an empty account: seven dollars are owed.
-    let mut tx = shop.db.begin().await.unwrap();
-    let late = billing::ledger::Transfer {
-        id: shop.env.mint(),
-        cause: billing::ledger::Cause::Late(shop.env.mint()),
-        postings: vec![
-            billing::ledger::Posting::new(
-                LedgerAccount::receivable(account()),
-                LedgerAccount::platform(billing::account::AccountKind::Revenue),
-                usd(7),
-            )
-            .unwrap(),
-        ],
-    };
-    billing::store::transfers::book(&mut tx, &late).await.unwrap();
-    tx.commit().await.unwrap();
+    shop.owe(7).await;
     shop.decide(&dispute, true);
     shop.hear_all().await;
     let ledger = shop.ledger().await;

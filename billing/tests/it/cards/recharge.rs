@@ -81,6 +81,26 @@ async fn a_low_balance_charges_the_saved_card_once_with_its_tax_apart() {
 }
 
 #[tokio::test]
+async fn tax_whose_record_got_no_answer_is_recorded_once() {
+    for (days, record) in [(0, "tax_"), (2, "refused")] {
+        let shop = Shop::low(20, PAYS).await;
+        shop.fake.fault("POST", "tax/transactions/create_from_calculation", 2, FaultKind::SilenceAfterCommit);
+        shop.recharge().await;
+        shop.resume().await;
+        let records = async || shop.text("select coalesce(string_agg(tax_record, ' '), '') from topups").await;
+        assert_eq!(records().await, "", "nobody knows yet");
+        // A key of the day before yesterday is not sent; under the next one the reference was used, which a person reads.
+        shop.clock.advance(days * Duration::from_secs(86_400));
+        for _ in 0..3 {
+            shop.resume().await;
+        }
+        assert!(records().await.starts_with(record), "after {days} days: {}", records().await);
+        assert_eq!(shop.fake.with(|books| books.tax_transactions.len()), 1);
+        assert_eq!(shop.count("select count(*) from stripe_calls where state = 'open'").await, 0);
+    }
+}
+
+#[tokio::test]
 async fn enough_credit_charges_nothing() {
     let shop = Shop::low(25, PAYS).await;
     shop.recharge().await;

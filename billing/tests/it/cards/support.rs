@@ -6,6 +6,7 @@ use std::time::Duration;
 use billing::account::{AccountKind, LedgerAccount};
 use billing::card::{self, Card};
 use billing::dispute::Dispute;
+use billing::ledger::{Cause, Posting, Transfer};
 use billing::stripe::inbox;
 use billing::{Cards, StripeConfig, Topup};
 use fake_stripe::objects::checkout::Paid;
@@ -115,6 +116,19 @@ impl Shop {
     pub async fn find_dispute(&self, id: &str) -> Dispute {
         let mut conn = self.db.acquire().await.unwrap();
         billing::store::disputes::find(&mut conn, id).await.unwrap().unwrap()
+    }
+
+    /// Late usage met an empty account: so much is owed.
+    pub async fn owe(&self, dollars: u32) {
+        let owed = Posting::new(
+            LedgerAccount::receivable(account()),
+            LedgerAccount::platform(AccountKind::Revenue),
+            usd(dollars),
+        );
+        let late = Transfer { id: self.env.mint(), cause: Cause::Late(self.env.mint()), postings: vec![owed.unwrap()] };
+        let mut tx = self.db.begin().await.unwrap();
+        billing::store::transfers::book(&mut tx, &late).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// A card saved at a page of its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing::{Error, TopupState};
+use billing::{Error, GrantKind, NewGrant, TopupState};
 use protocol::{Id, NanoUsd};
 use stripe_shared::PaymentIntentStatus;
 
@@ -34,16 +34,42 @@ async fn a_top_up_becomes_credit_with_its_tax_apart_and_its_papers() {
 }
 
 #[tokio::test]
-async fn bought_credit_is_spent_after_promo_and_pays_debts_first() {
+async fn bought_credit_is_spent_after_promo() {
     let shop = Shop::open().await;
     shop.bought(20).await;
+    let expires_at = Some(shop.env.now().plus(Duration::from_secs(86_400)));
+    let gift =
+        NewGrant { account: account(), kind: GrantKind::Promo, cause: "gift".into(), amount: nano(500), expires_at };
+    let mut tx = shop.db.begin().await.unwrap();
+    billing::grant(&mut tx, &shop.env, &gift).await.unwrap();
+    tx.commit().await.unwrap();
     let price = post(&shop.db, &shop.env).await;
     let billing = billing::Billing::start(shop.db.pool().clone(), shop.env.clone(), quiet(), "one").await.unwrap();
     let hold = billing.hold(ask(&shop.env, account(), 1_000)).await.unwrap();
     hold.settle(settlement(&shop.env, &price, billing::Outcome::Completed, 700)).await;
     billing.stop().await.unwrap();
     assert_eq!(billing::run::burn(&shop.db, &shop.env).await.unwrap(), nano(700));
-    assert_eq!(shop.available().await, 20_000_000_000 - 700);
+    assert_eq!(shop.available().await, 20_000_000_000 + 500 - 700);
+    let left = async |kind| {
+        let query = format!("select sum(remaining_nano_usd)::text from grants where kind = '{kind}'");
+        sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(query)).fetch_one(shop.db.pool()).await.unwrap()
+    };
+    assert_eq!((left("promo").await, left("card").await), ("0".to_owned(), (20_000_000_000_i64 - 200).to_string()));
+    shop.assert_green().await;
+}
+
+#[tokio::test]
+async fn what_is_owed_is_paid_first_of_what_is_bought() {
+    let shop = Shop::open().await;
+    shop.topup(50).await;
+    shop.owe(7).await;
+    let topup = shop.topup(50).await;
+    assert!(shop.pay(&topup, PAYS));
+    shop.hear_all().await;
+    let ledger = shop.ledger().await;
+    assert_eq!((ledger["credits"], ledger["available"], ledger["receivable"]), (4_300, 4_300, 0));
+    let refused = billing::refund::request(&shop.cards, account(), Some(topup.id), usd(50)).await;
+    assert!(refused.is_err(), "what paid a debt is spent: {refused:?}");
     shop.assert_green().await;
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use billing::{Cards, Error, StripeConfig, TopupState};
-use fake_stripe::FaultKind;
+use fake_stripe::form::Form;
+use fake_stripe::{FaultKind, objects};
 
 use crate::cards::support::{PAYS, Shop, account, usd};
 
@@ -51,19 +52,39 @@ async fn a_page_nobody_waits_for_any_more_is_made_beside() {
 }
 
 #[tokio::test]
-async fn a_customer_whose_key_repeats_an_error_is_made_under_the_next() {
+async fn a_customer_whose_answer_was_lost_is_found_and_not_made_again() {
     let shop = Shop::open().await;
+    // Its key keeps the error, so that only a look tells.
     shop.fake.fault("POST", "customers", 1, FaultKind::ErrorAfterCommit);
-    for _ in 0..2 {
-        let unknown = billing::topup::open(&shop.cards, account(), usd(50), None).await;
-        assert!(matches!(unknown, Err(Error::CardUnknown { .. })), "{unknown:?}");
-    }
+    let others = |books: &mut fake_stripe::books::Books| {
+        for number in 0..150 {
+            let form = format!("metadata[account_id]=another-{number}");
+            objects::customers::create(books, &Form::parse(form.as_bytes())).unwrap();
+        }
+    };
+    shop.fake.fault("GET", "customers", 2, FaultKind::SilenceBefore);
+    let unknown = billing::topup::open(&shop.cards, account(), usd(50), None).await;
+    assert!(matches!(unknown, Err(Error::CardUnknown { .. })), "{unknown:?}");
+    // It is on the second page by now.
+    shop.fake.with(others);
     assert_eq!(shop.topup(50).await.state, TopupState::Open);
-    assert_eq!(
-        shop.count("select count(*) from stripe_calls where purpose = 'customer' and state = 'lapsed'").await,
-        1
-    );
+    assert_eq!(shop.fake.with(|books| books.customers.len()), 151);
+    assert_eq!(shop.count("select count(*) from stripe_calls where purpose = 'customer' and state = 'done'").await, 1);
     assert_eq!(shop.count("select count(*) from stripe_customers").await, 1);
+}
+
+#[tokio::test]
+async fn a_customer_nobody_made_for_a_day_is_made_under_the_next_key() {
+    let shop = Shop::open().await;
+    shop.fake.fault("POST", "customers", 2, FaultKind::SilenceBefore);
+    let open = || billing::topup::open(&shop.cards, account(), usd(50), None);
+    assert!(matches!(open().await, Err(Error::CardUnknown { .. })));
+    shop.clock.advance(DAY);
+    assert!(matches!(open().await, Err(Error::CardUnknown { .. })));
+    assert_eq!(shop.topup(50).await.state, TopupState::Open);
+    assert_eq!(shop.fake.with(|books| books.customers.len()), 1);
+    let lapsed = "select count(*) from stripe_calls where purpose = 'customer' and state = 'lapsed'";
+    assert_eq!(shop.count(lapsed).await, 1);
 }
 
 #[tokio::test]
