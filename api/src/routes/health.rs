@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, FORWARDED};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -37,7 +37,7 @@ pub fn metrics_beside_api() -> Router<AppState> {
 async fn metrics_unless_sent_on(
     State(app): State<AppState>,
     method: Method,
-    uri: OriginalUri,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if headers.contains_key("x-forwarded-for") || headers.contains_key(FORWARDED) {
