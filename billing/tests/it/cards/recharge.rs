@@ -87,7 +87,7 @@ async fn tax_whose_record_got_no_answer_is_recorded_once() {
         shop.fake.fault("POST", "tax/transactions/create_from_calculation", 2, FaultKind::SilenceAfterCommit);
         shop.recharge().await;
         shop.resume().await;
-        let records = async || shop.text("select coalesce(string_agg(tax_record, ' '), '') from topups").await;
+        let records = async || shop.text("select coalesce(string_agg(tax_transaction, ' '), '') from topups").await;
         assert_eq!(records().await, "", "nobody knows yet");
         // A key of the day before yesterday is not sent; under the next one the reference was used, which a person reads.
         shop.clock.advance(days * Duration::from_secs(86_400));

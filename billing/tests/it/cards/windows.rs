@@ -81,6 +81,11 @@ async fn a_customer_nobody_made_for_a_day_is_made_under_the_next_key() {
     assert!(matches!(open().await, Err(Error::CardUnknown { .. })));
     shop.clock.advance(DAY);
     assert!(matches!(open().await, Err(Error::CardUnknown { .. })));
+    let stale = open().await;
+    assert!(
+        matches!(stale, Err(Error::CardRefused { .. })),
+        "yesterday's page would be over before it is made: {stale:?}"
+    );
     assert_eq!(shop.topup(50).await.state, TopupState::Open);
     assert_eq!(shop.fake.with(|books| books.customers.len()), 1);
     let lapsed = "select count(*) from stripe_calls where purpose = 'customer' and state = 'lapsed'";
