@@ -45,7 +45,7 @@ pub(crate) const STATEMENT_TIMEOUT_MS: u64 = 1_800_000;
 /// A living replica reaps twice a minute; this much past its time, a lease was forgotten.
 const REAP_SLACK_S: f64 = 300.0;
 
-pub use nightly::nightly;
+pub use nightly::{nightly, remember};
 
 macro_rules! check {
     ($conn:expr, $report:expr, $name:literal, count $count:literal, differ $differ:literal $(, $bind:expr)*) => {{

@@ -12,7 +12,7 @@
 //! 4. `grants`
 //! 5. `card_setups`, then `cards`, then `recharge_rules`
 //! 6. `topups`, then `refund_intents` or `disputes`, then `stripe_calls`; `stripe_events`, `stripe_balance_txns` and
-//!    `stripe_cursors` alone
+//!    `stripe_cursors` alone; `reconciliations` alone
 //! 7. `receipt_cursor`, then `epochs`, then `payees`, then `chain_intents`, then `chain_nonces`; `chain_cursor` alone; `valuations` alone
 //!
 //! A row of `budgets` is locked before its windows, by whoever opens one and by whoever changes the limit.

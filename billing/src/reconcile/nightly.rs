@@ -47,22 +47,28 @@ async fn check(db: &PgPool, leasing: &Leasing, now: Timestamp) -> Result<Option<
     {
         return Ok(None);
     }
-    let found = note(&check_all(&mut tx, leasing).await?, now);
-    let mut conn = db.acquire().await?;
-    reconciliations::insert(&mut conn, found).await?;
-    reconciliations::prune(&mut conn, now.minus(KEPT)).await?;
+    let report = check_all(&mut tx, leasing).await?;
+    let differences = report.checks.iter().flat_map(|check| check.differences.iter().map(|what| (check.name, what)));
+    for (check, difference) in differences.take(LOGGED) {
+        tracing::error!(check, difference, "the books differ: see `steelyard reconcile`");
+    }
+    let found = remember(db, &report, now).await?;
     tx.rollback().await?;
     Ok(Some(found))
 }
 
-/// What a report comes to; what differs goes to the log.
-fn note(report: &Report, now: Timestamp) -> Reconciliation {
-    let differences = report.checks.iter().flat_map(|check| check.differences.iter().map(|what| (check.name, what)));
-    for (check, difference) in differences.clone().take(LOGGED) {
-        tracing::error!(check, difference, "the books differ: see `steelyard reconcile`");
-    }
+/// Keeps what a run of all checks came to, for every replica to tell of until the next.
+///
+/// # Errors
+/// When the database call fails.
+pub async fn remember(db: &PgPool, report: &Report, now: Timestamp) -> Result<Reconciliation, sqlx::Error> {
     let small = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-    Reconciliation { checked_at: now, checks: small(report.checks.len()), differences: small(differences.count()) }
+    let differences = report.checks.iter().map(|check| check.differences.len()).sum();
+    let found = Reconciliation { checked_at: now, checks: small(report.checks.len()), differences: small(differences) };
+    let mut conn = db.acquire().await?;
+    reconciliations::insert(&mut conn, found).await?;
+    reconciliations::prune(&mut conn, now.minus(KEPT)).await?;
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -275,6 +275,11 @@ async fn the_books_are_checked_once_a_night_and_what_differed_is_remembered() {
     assert!(found.differences > 0);
     let last = billing::store::reconciliations::find_last(&mut world.db.acquire().await.unwrap()).await.unwrap();
     assert_eq!(last, Some(found), "a replica that starts now tells of it, too");
+    sqlx::query("delete from accounts where available_nano_usd = 1").execute(world.db.pool()).await.unwrap();
+    let report = billing::reconcile(&world.db).await.unwrap();
+    let noon = night.plus(Duration::from_secs(9 * 3_600));
+    let mended = billing::reconcile::remember(&world.db, &report, noon).await.unwrap();
+    assert_eq!((mended.differences, check(noon).await), (0, None), "checked by hand once it is mended");
 }
 
 #[tokio::test]
