@@ -1,7 +1,7 @@
 //! Tax on what is charged without a page: worked out before, recorded for the state once it is paid.
 //!
 //! Written by hand after the processor's published interface: its client keeps these two calls in a package with a
-//! hundred others, which would be compiled for them.
+//! hundred others, which would be compiled for them. The tests compile it, and hold both against each other.
 
 use miniserde::Deserialize;
 use serde::Serialize;
@@ -68,5 +68,29 @@ impl StripeRequest for RecordTax {
 
     fn build(&self) -> RequestBuilder {
         RequestBuilder::new(StripeMethod::Post, "/tax/transactions/create_from_calculation").form(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stripe_misc::tax_calculation::{CreateTaxCalculation, CreateTaxCalculationLineItems};
+    use stripe_misc::tax_transaction::CreateFromCalculationTaxTransaction;
+
+    fn asked(request: &impl StripeRequest) -> (String, Option<String>) {
+        let built = request.build();
+        (built.path, built.body)
+    }
+
+    #[test]
+    fn tax_is_asked_for_as_the_processors_own_client_asks() {
+        let line = CreateTaxCalculationLineItems {
+            reference: Some("one".to_owned()),
+            ..CreateTaxCalculationLineItems::new(2_000)
+        };
+        let theirs = CreateTaxCalculation::new(stripe_types::Currency::USD, vec![line]).customer("cus_1");
+        assert_eq!(asked(&CalculateTax::new("cus_1", 2_000, "one".to_owned())), asked(&theirs));
+        let theirs = CreateFromCalculationTaxTransaction::new("taxcalc_1", "one");
+        assert_eq!(asked(&RecordTax::new("taxcalc_1", "one".to_owned())), asked(&theirs));
     }
 }

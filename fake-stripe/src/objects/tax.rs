@@ -7,6 +7,9 @@ use crate::books::Books;
 use crate::form::Form;
 use crate::refusal::Refusal;
 
+/// A calculation can be recorded for ninety days.
+const EXPIRES_AFTER_S: i64 = 90 * 86_400;
+
 /// Works out the tax on lines, on top of them.
 ///
 /// # Errors
@@ -30,6 +33,8 @@ pub fn calculate(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
     Ok(json!({
         "id": id, "object": "tax.calculation", "amount_total": subtotal + tax, "tax_amount_exclusive": tax,
         "tax_amount_inclusive": 0, "currency": "usd", "customer": form.text("customer"), "livemode": false,
+        "customer_details": details(), "expires_at": books.now + EXPIRES_AFTER_S, "tax_date": books.now,
+        "tax_breakdown": [], "line_items": null, "ship_from_details": null, "shipping_cost": null,
     }))
 }
 
@@ -47,5 +52,15 @@ pub fn record(books: &mut Books, form: &Form) -> Result<Value, Refusal> {
     }
     books.tax_transactions.insert(reference.clone(), calculation);
     let id = books.next_id("tax");
-    Ok(json!({ "id": id, "object": "tax.transaction", "reference": reference, "currency": "usd", "livemode": false }))
+    Ok(json!({
+        "id": id, "object": "tax.transaction", "type": "transaction", "reference": reference, "currency": "usd",
+        "livemode": false, "created": books.now, "posted_at": books.now, "tax_date": books.now, "customer": null,
+        "customer_details": details(), "line_items": null, "metadata": {}, "reversal": null, "ship_from_details": null,
+        "shipping_cost": null,
+    }))
+}
+
+/// Nothing is known of a customer here that tax would depend on.
+fn details() -> Value {
+    json!({ "address": null, "address_source": null, "ip_address": null, "tax_ids": [], "taxability_override": "none" })
 }

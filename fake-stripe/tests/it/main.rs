@@ -8,3 +8,4 @@ mod intents;
 mod keys;
 mod money;
 mod support;
+mod tax;
