@@ -51,15 +51,16 @@ pub(super) trait Listed {
 /// What the processor says; [`Error::CardsMisused`] for a day of more entries than are read; [`Error::Database`]. What
 /// was read before stays.
 pub(super) async fn read<L: Listed>(cards: &Cards, mut from: Timestamp, now: Timestamp) -> Result<u64, Error> {
+    // What can't be read is not passed over, so a list that gets nowhere has to be seen.
+    let behind = metrics::gauge!("steelyard_billing_stripe_list_behind_s", "list" => L::CURSOR.as_str());
     let mut new = 0;
     loop {
-        // What can't be read is not passed over, so a list that gets nowhere has to be seen.
-        metrics::gauge!("steelyard_billing_stripe_list_behind_s", "list" => L::CURSOR.as_str())
-            .set(now.since(from).as_secs_f64());
+        behind.set(now.since(from).as_secs_f64());
         let upto = now.min(from.plus(WINDOW));
         new += read_window::<L>(cards, from.minus(OVERLAP), upto, now).await?;
         stripe_cursors::advance(&mut *cards.db().acquire().await?, L::CURSOR, upto).await?;
         if upto == now {
+            behind.set(0.0);
             return Ok(new);
         }
         from = upto;
